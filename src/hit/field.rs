@@ -1,0 +1,222 @@
+//! Owns the small closed words of a row (channel, medium, device, …) and the ids.
+//!
+//! Promises: each word has one spelling, the contract's, in one place; a word read back from a
+//! number or a text is one of the list or nothing. Never holds free text.
+
+use std::fmt;
+
+/// Declares a closed list of words: an enum, its spelling, and its dense number for frames.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$case_doc:meta])* $case:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$case_doc])* $case),+ }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$case),+];
+
+            /// The spelling in columns, settings and wire formats.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$case => $text),+ }
+            }
+
+            pub fn from_name(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$case),)+ _ => None }
+            }
+
+            pub const fn index(self) -> u8 {
+                self as u8
+            }
+
+            pub fn from_index(index: u8) -> Option<Self> {
+                Self::ALL.get(usize::from(index)).copied()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(self.name())
+            }
+        }
+    };
+}
+
+words! {
+    /// Where an interaction took place.
+    Channel { Web = "web", Mobile = "mobile", Telephony = "telephony", Server = "server", Log = "log" }
+}
+
+words! {
+    /// What brought the visitor here.
+    Medium {
+        Direct = "direct", Search = "search", Social = "social", Email = "email",
+        Campaign = "campaign", Referral = "referral", Internal = "internal",
+    }
+}
+
+words! {
+    /// The kind of machine the browser runs on.
+    Device { Desktop = "desktop", Mobile = "mobile", Tablet = "tablet", Tv = "tv", Bot = "bot", Other = "other" }
+}
+
+words! {
+    /// What the law of the visitor's place asks before an interaction may be kept.
+    Regime { OptIn = "opt-in", OptOut = "opt-out" }
+}
+
+words! {
+    /// On what ground a row is kept.
+    LegalBasis { Consent = "consent", OptOutRegime = "opt-out-regime", Contract = "contract", Count = "count" }
+}
+
+words! {
+    /// Which signal gave the consent, where one did.
+    ConsentSource {
+        Cookie = "cookie", Relayed = "relayed", Tcf = "tcf", Gpp = "gpp",
+        UsPrivacy = "us_privacy", None = "none",
+    }
+}
+
+words! {
+    /// The language in which a hit was sent.
+    Protocol {
+        Native = "native", Snowplow = "snowplow", Segment = "segment", Matomo = "matomo",
+        Import = "import", Server = "server",
+    }
+}
+
+words! {
+    /// `consent` of a site: where consent is asked.
+    ConsentMode { ByRegion = "by-region", OptIn = "opt-in" }
+}
+
+words! {
+    /// `gpc` of a site: what Global Privacy Control does in opt-out places.
+    GpcMode { BarSharing = "bar-sharing", Refuse = "refuse" }
+}
+
+words! {
+    /// `without_consent` of a site: what may be kept in an opt-in place before a choice.
+    WithoutConsent { Nothing = "nothing", Count = "count" }
+}
+
+words! {
+    /// `identity` of a site: the most by which visitors may be told apart, weakest first.
+    IdentityMode { None = "none", Daily = "daily", Cookie = "cookie" }
+}
+
+words! {
+    /// `durability` of the journal: what a reply waits for.
+    Durability { Disk = "disk", Process = "process" }
+}
+
+/// Sixteen random or hashed bytes that tell visitors, visits or events apart; 32 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Id(pub [u8; 16]);
+
+impl Id {
+    /// Exactly 32 lower-case hex digits, or nothing.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        if text.len() != 32 {
+            return None;
+        }
+        let mut bytes = [0; 16];
+        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+            let [high, low] = pair else { return None };
+            *byte = (lower_hex(*high)? << 4) | lower_hex(*low)?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// The 32 digits as ASCII.
+    pub fn digits(&self) -> [u8; 32] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        text
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for digit in self.digits() {
+            fmt::Write::write_char(formatter, char::from(digit))?;
+        }
+        Ok(())
+    }
+}
+
+/// An id singles a person out: it is not for logs, so `{:?}` says only that there is one.
+impl fmt::Debug for Id {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[id]")
+    }
+}
+
+const fn lower_hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// A country as two capital letters (ISO 3166-1 alpha-2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Country([u8; 2]);
+
+impl Country {
+    pub const fn parse(text: &str) -> Option<Self> {
+        match text.as_bytes() {
+            [first @ b'A'..=b'Z', second @ b'A'..=b'Z'] => Some(Self([*first, *second])),
+            _ => None,
+        }
+    }
+
+    pub fn code(&self) -> &str {
+        // Both bytes are capital ASCII letters by construction.
+        std::str::from_utf8(&self.0).unwrap_or("")
+    }
+
+    pub const fn bytes(self) -> [u8; 2] {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Country, Device, Id, Medium};
+
+    #[test]
+    fn ids_are_32_lower_case_hex_digits() {
+        let text = b"00ff10a9b8c7d6e5f4030201deadbeef";
+        let id = Id::parse(text).unwrap();
+        assert_eq!(&id.digits(), text);
+        assert_eq!(id.to_string().as_bytes(), text);
+        assert_eq!(format!("{id:?}"), "[id]");
+        for wrong in [&text[1..], b"00FF10a9b8c7d6e5f4030201deadbeef", b"", b"zzff10a9b8c7d6e5f4030201deadbeef"] {
+            assert!(Id::parse(wrong).is_none());
+        }
+    }
+
+    #[test]
+    fn words_come_back_from_names_and_numbers() {
+        for medium in Medium::ALL.iter().copied() {
+            assert_eq!(Medium::from_name(medium.name()), Some(medium));
+            assert_eq!(Medium::from_index(medium.index()), Some(medium));
+        }
+        assert_eq!(Device::from_name("Desktop"), None);
+        assert_eq!(Device::from_index(6), None);
+    }
+
+    #[test]
+    fn countries_are_two_capitals() {
+        assert_eq!(Country::parse("FR").unwrap().code(), "FR");
+        for wrong in ["", "fr", "FRA", "F1", "É"] {
+            assert!(Country::parse(wrong).is_none());
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Owns the closed list of ends: every hit ends in exactly one of these, and is counted there.
+//!
+//! Promises: names and order are the contract's; a new end cannot be added without every match
+//! in the program being looked at again. Never holds anything of a visitor.
+
+/// How a hit ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Durable in the journal (or, for an import, in the lake).
+    Stored,
+    /// Its event id was seen within the last 24 hours.
+    Duplicate,
+    /// Should have been stored and could not be: the sender was told to come again.
+    Failed,
+    /// Decided against, for the first reason that applied.
+    Refused(Reason),
+}
+
+/// Why a hit was refused, in the order in which reasons are looked for: the first that applies counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    UnknownSite,
+    BadRequest,
+    Prefetch,
+    Child,
+    OptedOut,
+    ErasedSubject,
+    RestrictedSubject,
+    WrongOrigin,
+    OverQuota,
+    TooOld,
+    Dnt,
+    Gpc,
+    ConsentString,
+    NoConsent,
+}
+
+impl Reason {
+    pub const ALL: [Self; 14] = [
+        Self::UnknownSite,
+        Self::BadRequest,
+        Self::Prefetch,
+        Self::Child,
+        Self::OptedOut,
+        Self::ErasedSubject,
+        Self::RestrictedSubject,
+        Self::WrongOrigin,
+        Self::OverQuota,
+        Self::TooOld,
+        Self::Dnt,
+        Self::Gpc,
+        Self::ConsentString,
+        Self::NoConsent,
+    ];
+
+    /// The name in the ledger, in metrics and in `trends`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownSite => "unknown_site",
+            Self::BadRequest => "bad_request",
+            Self::Prefetch => "prefetch",
+            Self::Child => "child",
+            Self::OptedOut => "opted_out",
+            Self::ErasedSubject => "erased_subject",
+            Self::RestrictedSubject => "restricted_subject",
+            Self::WrongOrigin => "wrong_origin",
+            Self::OverQuota => "over_quota",
+            Self::TooOld => "too_old",
+            Self::Dnt => "dnt",
+            Self::Gpc => "gpc",
+            Self::ConsentString => "consent_string",
+            Self::NoConsent => "no_consent",
+        }
+    }
+
+    /// What it means, for the operator.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::UnknownSite => "no site of the settings has this key",
+            Self::BadRequest => "the hit could not be read: a field of the wrong type or none at all",
+            Self::Prefetch => "the browser fetched or prerendered the page ahead of a visit",
+            Self::Child => "the sender knows of a child, or the site is for children",
+            Self::OptedOut => "the visitor carries an opt-out cookie",
+            Self::ErasedSubject => "the visitor was erased and may not come back under this id",
+            Self::RestrictedSubject => "the visitor's data is under restriction",
+            Self::WrongOrigin => "sent from a page that is not among the site's origins",
+            Self::OverQuota => "the site's hits_per_second_max was reached",
+            Self::TooOld => "occurred longer ago than late_max, or than the site keeps",
+            Self::Dnt => "the browser sent DNT: 1 and the site honours it",
+            Self::Gpc => "the browser sent Sec-GPC: 1 and the site refuses on it",
+            Self::ConsentString => "a consent string objects, or cannot be read",
+            Self::NoConsent => "consent is needed in this place and was not given",
+        }
+    }
+}
+
+impl Outcome {
+    pub const COUNT: usize = 3 + Reason::ALL.len();
+
+    pub const ALL: [Self; Self::COUNT] = {
+        let mut all = [Self::Stored; Self::COUNT];
+        all[1] = Self::Duplicate;
+        all[2] = Self::Failed;
+        let mut at = 0;
+        while at < Reason::ALL.len() {
+            all[3 + at] = Self::Refused(Reason::ALL[at]);
+            at += 1;
+        }
+        all
+    };
+
+    /// Its place in `ALL`: a dense number for counters and frames.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Stored => 0,
+            Self::Duplicate => 1,
+            Self::Failed => 2,
+            Self::Refused(reason) => 3 + reason as usize,
+        }
+    }
+
+    pub fn from_index(index: usize) -> Option<Self> {
+        Self::ALL.get(index).copied()
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Duplicate => "duplicate",
+            Self::Failed => "failed",
+            Self::Refused(reason) => reason.name(),
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outcome;
+
+    #[test]
+    fn every_end_has_its_own_number_and_name() {
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome.index(), index);
+            assert_eq!(Outcome::from_index(index), Some(outcome));
+            assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
+        }
+        assert_eq!(Outcome::from_index(Outcome::COUNT), None);
+    }
+}

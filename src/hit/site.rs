@@ -1,0 +1,130 @@
+//! Owns `Site`: a client's property and its contract, as the rules see it.
+//!
+//! Promises: a `SiteKey` is 1 to 32 of `a-z 0-9 -` wherever it appears; a `Site` holds only what
+//! was checked. Never reads settings itself (`config` does) and never loosens what the law asks
+//! (`rules::ruling` sees to that).
+
+use super::field::{ConsentMode, GpcMode, IdentityMode, WithoutConsent};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The public name of a site.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteKey(Arc<str>);
+
+impl SiteKey {
+    pub const LENGTH_MAX: usize = 32;
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=Self::LENGTH_MAX).contains(&text.len())
+            && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        fits.then(|| Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SiteKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Under this key the ledger counts hits for no known site. It is no `SiteKey` anyone can choose
+/// alone: settings refuse it.
+pub const UNKNOWN_SITE: &str = "-";
+
+/// A site and what its client agreed to. Meanings and defaults stand in the table of settings.
+#[derive(Debug, Clone)]
+pub struct Site {
+    pub key: SiteKey,
+    pub name: String,
+    pub aliases: Vec<String>,
+    /// `scheme://host[:port]`, lower case; none = any page may send.
+    pub origins: Vec<String>,
+    pub privacy_policy: String,
+    pub contact: String,
+    pub secret_sha256: Option<[u8; 32]>,
+    pub consent: ConsentMode,
+    pub gb_statistics: bool,
+    pub gpc: GpcMode,
+    pub share: bool,
+    /// 0 = no quota.
+    pub hits_per_second_max: u32,
+    pub late_max_seconds: i64,
+    pub without_consent: WithoutConsent,
+    pub identity: IdentityMode,
+    pub relayed_consent: bool,
+    pub honour_dnt: bool,
+    pub child_directed: bool,
+    /// 0 = the site's vendor is not on the Global Vendor List.
+    pub tcf_vendor_id: u16,
+    pub personal_information: bool,
+    pub interactions_keep_seconds: i64,
+    pub trends_keep_seconds: i64,
+}
+
+impl Site {
+    /// Whether `origin` (`scheme://host[:port]`) is one of the site's own; a site that names none takes all.
+    pub fn owns_origin(&self, origin: &str) -> bool {
+        self.origins.is_empty() || self.origins.iter().any(|own| own.eq_ignore_ascii_case(origin))
+    }
+
+    /// Whether `host` is the host of one of the site's origins.
+    pub fn owns_host(&self, host: &str) -> bool {
+        self.origins.iter().any(|origin| {
+            let authority = origin.split_once("://").map_or("", |(_, rest)| rest);
+            authority.split(':').next().is_some_and(|own| own.eq_ignore_ascii_case(host))
+        })
+    }
+}
+
+/// All sites of the collector, by key.
+#[derive(Debug, Default)]
+pub struct Sites {
+    all: Vec<Arc<Site>>,
+    by_key: HashMap<Arc<str>, usize>,
+}
+
+impl Sites {
+    pub fn new(all: Vec<Site>) -> Self {
+        let all: Vec<Arc<Site>> = all.into_iter().map(Arc::new).collect();
+        let by_key = all.iter().enumerate().map(|(at, site)| (site.key.0.clone(), at)).collect();
+        Self { all, by_key }
+    }
+
+    pub fn find(&self, key: &str) -> Option<(usize, &Arc<Site>)> {
+        let at = *self.by_key.get(key)?;
+        self.all.get(at).map(|site| (at, site))
+    }
+
+    pub fn at(&self, index: usize) -> Option<&Arc<Site>> {
+        self.all.get(index)
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Site>> {
+        self.all.iter()
+    }
+
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SiteKey;
+
+    #[test]
+    fn site_keys_are_plain() {
+        for good in ["a", "acme", "shop-2", &"x".repeat(32)] {
+            assert!(SiteKey::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", "Acme", "../b", "b/..", "a b", "ä", &"x".repeat(33)] {
+            assert!(SiteKey::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

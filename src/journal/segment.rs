@@ -1,0 +1,384 @@
+//! Owns segments: the files of the journal, who may write one and which are ready for the lake.
+//!
+//! A segment is a header of 32 bytes and then frames; one writer appends whole groups of frames.
+//! `[magic "CPJOURN1"][sequence u64][zero …]`, little-endian. Sequence numbers rise and are never
+//! used twice: the lake remembers the highest it has (see `lake::table`).
+//!
+//! Promises: a failed write or sync is fatal for its segment: it is sealed at its last good length
+//! and never written again. Starting after a crash and after a clean stop is the same: whatever lies
+//! there is sealed and waits for the lake. Limits: 64 MiB a segment, so that one is replayed in
+//! memory; space is set aside 4 MiB at a time, so that a sync need not change the file's length.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+const SET_ASIDE_BYTES: u64 = 4 << 20;
+pub const HEADER_LENGTH: usize = 32;
+const MAGIC: &[u8; 8] = b"CPJOURN1";
+
+/// Where segments lie. One for files; tests have one that crashes and fails.
+pub trait Shelf: Send + Sync {
+    /// The sequence numbers of all segments there, in no order.
+    fn list(&self) -> io::Result<Vec<u64>>;
+    /// A new, empty segment whose name is durable when this returns.
+    fn create(&self, sequence: u64) -> io::Result<Box<dyn SegmentFile>>;
+    /// All bytes of a segment, header and unused space included.
+    fn read(&self, sequence: u64) -> io::Result<Vec<u8>>;
+    /// Forgets a segment, durably. One that is not there is no error.
+    fn remove(&self, sequence: u64) -> io::Result<()>;
+}
+
+/// A segment being written.
+pub trait SegmentFile: Send {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Returns when all that was appended survives a power loss.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Cuts off all beyond `length`; best effort after a failure.
+    fn seal(&mut self, length: u64) -> io::Result<()>;
+}
+
+/// Which segments are being written, which wait for the lake, and how many bytes that is.
+pub struct Register {
+    shelf: Arc<dyn Shelf>,
+    bytes_max: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    open: BTreeSet<u64>,
+    /// Sequence number → good length.
+    sealed: BTreeMap<u64, u64>,
+    bytes: u64,
+}
+
+/// Why a group of frames could not be made durable.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    #[error("the journal is full: {bytes} of journal.bytes_max = {bytes_max} bytes wait for the lake")]
+    Full { bytes: u64, bytes_max: u64 },
+    #[error("the journal cannot be written: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Register {
+    /// Opens the shelf; every segment found there is sealed. `committed` is the highest sequence
+    /// number that the lake knows of.
+    pub fn open(shelf: Arc<dyn Shelf>, bytes_max: u64, committed: u64) -> io::Result<Self> {
+        let mut state = State { next: committed + 1, ..State::default() };
+        for sequence in shelf.list()? {
+            let length = shelf.read(sequence)?.len() as u64;
+            state.sealed.insert(sequence, length);
+            state.bytes += length;
+            state.next = state.next.max(sequence + 1);
+        }
+        Ok(Self { shelf, bytes_max, state: Mutex::new(state) })
+    }
+
+    /// The sealed segments below every segment still open, oldest first: committing up to the last
+    /// of them leaves none behind.
+    pub fn ready(&self) -> Vec<Sealed> {
+        let state = self.lock();
+        let bound = state.open.first().copied().unwrap_or(u64::MAX);
+        state.sealed.range(..bound).map(|(&sequence, &length)| Sealed { sequence, length }).collect()
+    }
+
+    /// The bytes of a sealed segment, up to its good length.
+    pub fn read(&self, sealed: &Sealed) -> io::Result<Vec<u8>> {
+        let mut bytes = self.shelf.read(sealed.sequence)?;
+        bytes.truncate(usize::try_from(sealed.length).unwrap_or(usize::MAX));
+        Ok(bytes)
+    }
+
+    /// Removes a segment that the lake has.
+    pub fn forget(&self, sealed: &Sealed) -> io::Result<()> {
+        self.shelf.remove(sealed.sequence)?;
+        let mut state = self.lock();
+        if let Some(length) = state.sealed.remove(&sealed.sequence) {
+            state.bytes = state.bytes.saturating_sub(length);
+        }
+        Ok(())
+    }
+
+    /// Bytes that are not in the lake yet.
+    pub fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
+    fn begin(&self) -> io::Result<(u64, Box<dyn SegmentFile>)> {
+        let sequence = {
+            let mut state = self.lock();
+            let sequence = state.next;
+            state.next += 1;
+            // Open before it exists, so that no later segment is flushed ahead of it.
+            state.open.insert(sequence);
+            sequence
+        };
+        match self.shelf.create(sequence) {
+            Ok(file) => Ok((sequence, file)),
+            Err(error) => {
+                self.lock().open.remove(&sequence);
+                Err(error)
+            }
+        }
+    }
+
+    fn grew(&self, bytes: u64) {
+        self.lock().bytes += bytes;
+    }
+
+    fn seal(&self, sequence: u64, length: u64) {
+        let mut state = self.lock();
+        state.open.remove(&sequence);
+        state.sealed.insert(sequence, length);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change above is whole before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A segment that nobody writes any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sealed {
+    pub sequence: u64,
+    pub length: u64,
+}
+
+/// Appends groups of frames, one segment after the other.
+pub struct Writer {
+    register: Arc<Register>,
+    sync: bool,
+    current: Option<Current>,
+}
+
+struct Current {
+    sequence: u64,
+    file: Box<dyn SegmentFile>,
+    length: u64,
+}
+
+impl Writer {
+    /// `sync`: whether an append returns only when the group survives a power loss.
+    pub const fn new(register: Arc<Register>, sync: bool) -> Self {
+        Self { register, sync, current: None }
+    }
+
+    /// Appends a group of whole frames: all of it, or an error and none of it. Gives back the
+    /// sequence number of the segment that it is in.
+    pub fn append(&mut self, group: &[u8]) -> Result<u64, AppendError> {
+        let bytes = self.register.bytes();
+        let wanted = group.len() as u64;
+        if bytes + wanted > self.register.bytes_max {
+            return Err(AppendError::Full { bytes, bytes_max: self.register.bytes_max });
+        }
+        if self.current.as_ref().is_some_and(|current| current.length + wanted > SEGMENT_BYTES_MAX) {
+            self.seal();
+        }
+        if self.current.is_none() {
+            self.begin()?;
+        }
+        let Some(current) = &mut self.current else {
+            return Err(AppendError::Io(io::Error::other("no segment is open")));
+        };
+        let written = current.file.append(group).and_then(|()| if self.sync { current.file.sync() } else { Ok(()) });
+        if let Err(error) = written {
+            // What of the group is on disk now is unknown: never written over, never synced again.
+            self.seal();
+            return Err(AppendError::Io(error));
+        }
+        current.length += wanted;
+        self.register.grew(wanted);
+        Ok(current.sequence)
+    }
+
+    /// Ends the segment being written, so that the lake can have it.
+    pub fn seal(&mut self) {
+        if let Some(mut current) = self.current.take() {
+            if let Err(error) = current.file.seal(current.length) {
+                tracing::warn!(segment = current.sequence, %error, "a segment could not be cut to its length");
+            }
+            self.register.seal(current.sequence, current.length);
+        }
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        let (sequence, mut file) = self.register.begin()?;
+        let mut header = [0; HEADER_LENGTH];
+        header[..8].copy_from_slice(MAGIC);
+        header[8..16].copy_from_slice(&sequence.to_le_bytes());
+        match file.append(&header) {
+            Ok(()) => {
+                let length = HEADER_LENGTH as u64;
+                self.register.grew(length);
+                self.current = Some(Current { sequence, file, length });
+                Ok(())
+            }
+            Err(error) => {
+                self.register.seal(sequence, 0);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The frames of a segment's bytes, or `None` where they are no segment with this number (a file cut
+/// short before its header was whole: it never held an acknowledged hit).
+pub fn frames_of(bytes: &[u8], sequence: u64) -> Option<&[u8]> {
+    let (header, frames) = bytes.split_at_checked(HEADER_LENGTH)?;
+    (header.get(..8)? == MAGIC && header.get(8..16)? == sequence.to_le_bytes()).then_some(frames)
+}
+
+/// Segments as files `SEQUENCE.segment` in a directory.
+pub struct Directory(PathBuf);
+
+impl Directory {
+    /// Opens the directory, made where it is missing, readable by its owner alone.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        rustix::fs::chmod(path, rustix::fs::Mode::RWXU)?;
+        Ok(Self(path.to_owned()))
+    }
+
+    fn path(&self, sequence: u64) -> PathBuf {
+        self.0.join(format!("{sequence:016x}.segment"))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+}
+
+impl Shelf for Directory {
+    fn list(&self) -> io::Result<Vec<u64>> {
+        let mut sequences = Vec::new();
+        for entry in std::fs::read_dir(&self.0)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_suffix(".segment"));
+            if let Some(Ok(sequence)) = number.map(|digits| u64::from_str_radix(digits, 16)) {
+                sequences.push(sequence);
+            }
+        }
+        Ok(sequences)
+    }
+
+    fn create(&self, sequence: u64) -> io::Result<Box<dyn SegmentFile>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path(sequence))?;
+        let mut file = OnDisk { file, written: 0, set_aside: 0 };
+        if let Err(error) = file.set_aside(SET_ASIDE_BYTES).and_then(|()| file.file.sync_all()).and_then(|()| self.sync()) {
+            drop(file);
+            std::fs::remove_file(self.path(sequence))?;
+            return Err(error);
+        }
+        Ok(Box::new(file))
+    }
+
+    fn read(&self, sequence: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(self.path(sequence))?.take(SEGMENT_BYTES_MAX + SET_ASIDE_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn remove(&self, sequence: u64) -> io::Result<()> {
+        match std::fs::remove_file(self.path(sequence)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => self.sync(),
+        }
+    }
+}
+
+struct OnDisk {
+    file: File,
+    written: u64,
+    set_aside: u64,
+}
+
+impl OnDisk {
+    fn set_aside(&mut self, upto: u64) -> io::Result<()> {
+        if upto > self.set_aside {
+            rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, upto)?;
+            self.set_aside = upto;
+        }
+        Ok(())
+    }
+}
+
+impl SegmentFile for OnDisk {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let end = self.written + bytes.len() as u64;
+        if end > self.set_aside {
+            self.set_aside(end.next_multiple_of(SET_ASIDE_BYTES))?;
+        }
+        self.file.write_all(bytes)?;
+        self.written = end;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn seal(&mut self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)?;
+        self.file.seek(SeekFrom::Start(length))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AppendError, Directory, Register, Shelf, Writer, frames_of};
+    use std::sync::Arc;
+
+    fn register(path: &std::path::Path, bytes_max: u64) -> Arc<Register> {
+        let shelf: Arc<dyn Shelf> = Arc::new(Directory::open(path).unwrap());
+        Arc::new(Register::open(shelf, bytes_max, 6).unwrap())
+    }
+
+    #[test]
+    fn segments_are_ready_only_below_every_open_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let register = register(folder.path(), 1 << 20);
+        let (mut first, mut second) = (Writer::new(register.clone(), true), Writer::new(register.clone(), false));
+        assert_eq!(first.append(b"aaaa").unwrap(), 7);
+        assert_eq!(second.append(b"bbbb").unwrap(), 8);
+        second.seal();
+        assert!(register.ready().is_empty());
+        first.seal();
+        let ready = register.ready();
+        assert_eq!(ready.iter().map(|sealed| sealed.sequence).collect::<Vec<_>>(), [7, 8]);
+        assert_eq!(frames_of(&register.read(&ready[0]).unwrap(), 7), Some(&b"aaaa"[..]));
+        assert_eq!(register.bytes(), 72);
+        for sealed in &ready {
+            register.forget(sealed).unwrap();
+        }
+        assert_eq!(register.bytes(), 0);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_lies_there_at_the_start_is_sealed_and_numbers_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(register(folder.path(), 1 << 20), true);
+        writer.append(b"x").unwrap();
+        std::mem::forget(writer);
+        let again = register(folder.path(), 1 << 30);
+        assert_eq!(again.ready()[0].sequence, 7);
+        assert_eq!(Writer::new(again, true).append(b"y").unwrap(), 8);
+    }
+
+    #[test]
+    fn a_full_journal_refuses_and_says_how_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(register(folder.path(), 40), true);
+        assert_eq!(writer.append(b"12345678").unwrap(), 7);
+        assert!(matches!(writer.append(b"1"), Err(AppendError::Full { bytes: 40, bytes_max: 40 })));
+    }
+}

@@ -1,0 +1,190 @@
+//! Owns the loading of frames into the lake, into both tables, each exactly once.
+//!
+//! A *source* (this node's journal, or one imported file) numbers its portions with rising numbers.
+//! Each table remembers, in the same commit that adds the rows, the highest number it has of each
+//! source; a portion is loaded into just those tables that do not have it. So a crash between the two
+//! tables, or after a commit whose answer was lost, is mended by doing it again.
+
+use super::batch::InteractionRows;
+use super::columns::TableName;
+use super::file::{FileToAdd, FileWriter};
+use super::table::{Table, TableError};
+use super::trends::Trends;
+use crate::hit::clock::{Day, Moment};
+use crate::journal::frame::Frame;
+use crate::journal::replay::{Replayed, replay};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The lake, open for writing by one source.
+pub struct Lake {
+    interactions: Table,
+    trends: Table,
+    source: String,
+}
+
+/// A portion of a source's frames, numbered.
+pub trait Portion {
+    fn number(&self) -> i64;
+    /// Calls `each` for every frame, in order.
+    fn read(&self, each: &mut dyn FnMut(&Frame<'_>)) -> std::io::Result<Replayed>;
+}
+
+/// Why a load did not happen, as far as is known.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("a segment could not be read: {0}")]
+    Journal(#[from] std::io::Error),
+    #[error("rows could not be written as Parquet: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
+    #[error("rows could not be gathered: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+}
+
+/// What a load did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loaded {
+    pub rows: usize,
+    pub bytes: usize,
+    pub torn_bytes: u64,
+}
+
+impl Lake {
+    /// Loads `portions` (of rising numbers) and returns when both tables have all of them, durably. A
+    /// portion without rows for a table makes no commit there: reading it again would do no harm.
+    /// After an error nothing is known: `refresh`, then load again.
+    pub async fn load(&mut self, portions: &[impl Portion], now: Moment) -> Result<Loaded, LoadError> {
+        let Some(last) = portions.last().map(Portion::number) else {
+            return Ok(Loaded::default());
+        };
+        let mut loaded = Loaded::default();
+        let has = self.interactions.committed(&self.source).await?.unwrap_or(0);
+        if has < last {
+            let (files, torn_bytes) = interaction_files(portions, has, &self.source, now)?;
+            loaded.rows = files.iter().map(|file| file.rows).sum();
+            loaded.bytes = files.iter().map(|file| file.bytes.len()).sum();
+            loaded.torn_bytes = torn_bytes;
+            if !files.is_empty() {
+                self.interactions.commit(&self.source, last, files).await?;
+            }
+        }
+        let has = self.trends.committed(&self.source).await?.unwrap_or(0);
+        if has < last {
+            let files = trends_files(portions, has, &self.source, now)?;
+            if !files.is_empty() {
+                self.trends.commit(&self.source, last, files).await?;
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Opens both tables (made where missing) for `source`, and removes what its last crash left.
+    pub async fn open(folder: &Path, source: &str) -> Result<Self, TableError> {
+        let interactions = Table::open_or_create(folder, TableName::Interactions).await?;
+        let trends = Table::open_or_create(folder, TableName::Trends).await?;
+        let mut swept = 0;
+        for table in [&interactions, &trends] {
+            swept += table.sweep(source).await?;
+        }
+        if swept > 0 {
+            tracing::info!(files = swept, "removed files that an interrupted commit left");
+        }
+        Ok(Self { interactions, trends, source: source.to_owned() })
+    }
+
+    /// Looks at the newest versions of both tables.
+    pub async fn refresh(&mut self) -> Result<(), TableError> {
+        self.interactions.refresh().await?;
+        self.trends.refresh().await
+    }
+
+    /// Up to which number each table has this source: the lower and the higher of the two.
+    pub async fn committed(&self) -> Result<(i64, i64), TableError> {
+        let interactions = self.interactions.committed(&self.source).await?.unwrap_or(0);
+        let trends = self.trends.committed(&self.source).await?.unwrap_or(0);
+        Ok((interactions.min(trends), interactions.max(trends)))
+    }
+
+    pub fn live_files(&self) -> Result<usize, TableError> {
+        Ok(self.interactions.live_files()?.len() + self.trends.live_files()?.len())
+    }
+}
+
+/// Rows gathered before they go to a file: 16 Ki rows of some 600 bytes are 10 MiB.
+const ROWS_A_BATCH: usize = 16 << 10;
+
+fn interaction_files(portions: &[impl Portion], has: i64, source: &str, now: Moment) -> Result<(Vec<FileToAdd>, u64), LoadError> {
+    let mut days: BTreeMap<Day, (InteractionRows, FileWriter)> = BTreeMap::new();
+    let mut failure: Option<LoadError> = None;
+    let mut torn_bytes = 0;
+    for portion in portions.iter().filter(|portion| portion.number() > has) {
+        let replayed = portion.read(&mut |frame| {
+            if let (Frame::Interaction(record), None) = (frame, &failure)
+                && let Err(error) = gather(&mut days, record)
+            {
+                failure = Some(error);
+            }
+        })?;
+        torn_bytes += replayed.torn_bytes;
+    }
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let last = portions.last().map_or(0, Portion::number);
+    let mut files = Vec::with_capacity(days.len());
+    for (mut rows, mut writer) in days.into_values() {
+        if !rows.is_empty() {
+            writer.write(&rows.finish()?)?;
+        }
+        files.push(writer.finish(source, last, now)?);
+    }
+    Ok((files, torn_bytes))
+}
+
+fn gather(days: &mut BTreeMap<Day, (InteractionRows, FileWriter)>, record: &crate::hit::record::Record<'_>) -> Result<(), LoadError> {
+    let day = record.day();
+    let (rows, writer) = match days.entry(day) {
+        std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
+        std::collections::btree_map::Entry::Vacant(free) => {
+            free.insert((InteractionRows::default(), FileWriter::new(TableName::Interactions, day)?))
+        }
+    };
+    rows.push(record);
+    if rows.len() >= ROWS_A_BATCH {
+        writer.write(&rows.finish()?)?;
+    }
+    Ok(())
+}
+
+fn trends_files(portions: &[impl Portion], has: i64, source: &str, now: Moment) -> Result<Vec<FileToAdd>, LoadError> {
+    let mut trends = Trends::default();
+    for portion in portions.iter().filter(|portion| portion.number() > has) {
+        portion.read(&mut |frame| trends.count(frame))?;
+    }
+    let last = portions.last().map_or(0, Portion::number);
+    let mut files = Vec::new();
+    for (day, batch) in trends.finish()? {
+        let mut writer = FileWriter::new(TableName::Trends, day)?;
+        writer.write(&batch)?;
+        files.push(writer.finish(source, last, now)?);
+    }
+    Ok(files)
+}
+
+/// Frames in memory: a portion of an import.
+pub struct FramesInMemory {
+    pub number: i64,
+    pub frames: Vec<u8>,
+}
+
+impl Portion for FramesInMemory {
+    fn number(&self) -> i64 {
+        self.number
+    }
+
+    fn read(&self, each: &mut dyn FnMut(&Frame<'_>)) -> std::io::Result<Replayed> {
+        Ok(replay(&self.frames, |frame| each(&frame)))
+    }
+}

@@ -1,0 +1,98 @@
+//! clearpixel: a tracking pixel and interaction-data collector that decides before it keeps.
+//!
+//! This file is the floor plan, read from the street down to the cellar. **A file may name only
+//! files declared below it** (`tests/house.rs` reads the plan and holds every file to it), so what
+//! stands at the bottom knows nothing of what stands above: the rules never see HTTP, the lake
+//! never sees a socket, the words at the bottom see nobody.
+//!
+//! The road of one hit runs straight down this page: `door::listen` accepts, `door::route` finds
+//! the answer's maker, `door::request` turns HTTP into a `RawHit`, `line::collect` takes it by
+//! value through the `rules` to `rules::gate`, the only maker of an `Interaction`;
+//! `line::intake` makes it durable in the `journal`; then the reply leaves. Later `line::flush`
+//! carries whole segments into the `lake`. Nothing walks back up.
+
+/// The roof: knows every floor, decides nothing.
+// pub mod cli;
+// pub mod app;
+// pub mod config;
+
+/// Where HTTP comes in, and where it is forgotten.
+pub mod door {
+    // pub mod listen;
+    // pub mod admin;
+    // pub mod dashboard;
+    // pub mod route;
+    // pub mod demo;
+    // pub mod choices;
+    // pub mod respond;
+    // pub mod request;
+    // pub mod tls;
+}
+
+/// People's work on the lake: asking it, and bringing the past into it.
+pub mod desk {
+    // pub mod report;
+    // pub mod query;
+    // pub mod import;
+}
+
+/// The production line of a running collector: tokio, but no HTTP and no Parquet.
+pub mod line {
+    // pub mod collect;
+    // pub mod flush;
+    // pub mod intake;
+    // pub mod ledger;
+    // pub mod board;
+    // pub mod guard;
+}
+
+/// The tables: Delta Lake and Parquet. Spawns nothing.
+pub mod lake {
+    // pub mod sql;
+    pub mod load;
+    pub mod batch;
+    pub mod trends;
+    pub mod file;
+    pub mod table;
+    pub mod columns;
+    pub mod store;
+}
+
+/// Segments on disk: bytes and files.
+pub mod journal {
+    pub mod replay;
+    pub mod segment;
+    pub mod frame;
+}
+
+/// Pure functions that decide and describe: no async, no clock, no I/O, no metrics.
+pub mod rules {
+    pub mod gate;
+    pub mod decode {
+        // pub mod log_line;
+        pub mod native;
+    }
+    pub mod timing;
+    pub mod ruling;
+    pub mod regime;
+    pub mod us_privacy;
+    pub mod cookies;
+    pub mod identity;
+    pub mod place;
+    pub mod agent_cache;
+    pub mod agent;
+    pub mod source;
+    pub mod scrub;
+}
+
+/// The words all floors share: std only.
+pub mod hit {
+    pub mod raw;
+    pub mod record;
+    pub mod draft;
+    pub mod site;
+    pub mod outcome;
+    pub mod field;
+    pub mod private;
+    pub mod clock;
+}

@@ -1,0 +1,317 @@
+//! Owns the collector's own wire form: the parameters of `/p.gif` and the fields of a `/e` event.
+//!
+//! Promises: one table of names for both, short and long; a parameter given twice is `Malformed`
+//! where it is a consent signal, and its first value elsewhere; a value of the wrong type makes
+//! the hit unreadable rather than half right. Never judges.
+
+use crate::hit::draft::{Draft, Once, Relayed};
+use crate::rules::scrub::decode_component;
+use bumpalo::Bump;
+use serde_json::Value;
+
+/// Reads a query string.
+pub fn from_query<'a>(query: &'a str, arena: &'a Bump) -> Draft<'a> {
+    let mut draft = Draft::default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = decode_component(value, arena);
+        if let Some(property) = name.strip_prefix("p.") {
+            add_property(&mut draft, decode_component(property, arena), value);
+        } else if let Some(field) = Field::named(name) {
+            set(&mut draft, field, Given::Text(value));
+        }
+    }
+    draft
+}
+
+/// Reads one event of a `/e` body; `None` where it is no JSON object.
+pub fn from_json<'a>(event: &'a Value, arena: &'a Bump) -> Option<Draft<'a>> {
+    let mut draft = Draft::default();
+    for (name, value) in event.as_object()? {
+        let Some(field) = Field::named(name) else {
+            if name == "properties" {
+                read_properties(&mut draft, value, arena);
+            } else if let Some(property) = name.strip_prefix("p.") {
+                add_json_property(&mut draft, property, value, arena);
+            }
+            continue;
+        };
+        match value {
+            Value::Null => {}
+            Value::Bool(truth) => set(&mut draft, field, Given::Truth(*truth)),
+            Value::Number(number) => set(&mut draft, field, Given::Number(number)),
+            Value::String(text) => set(&mut draft, field, Given::Text(text)),
+            Value::Array(_) | Value::Object(_) => draft.unreadable = true,
+        }
+    }
+    Some(draft)
+}
+
+/// Property keys beyond these are left out: 64 of 64 + 1,024 bytes are 68 KiB a hit at most.
+pub const PROPERTIES_MAX: usize = 64;
+
+#[derive(Clone, Copy)]
+enum Field {
+    Site,
+    Event,
+    EventId,
+    PageUrl,
+    ReferrerUrl,
+    PageTitle,
+    Language,
+    ScreenWidth,
+    ScreenHeight,
+    EngagedMs,
+    ScrollPercent,
+    Element,
+    TargetUrl,
+    OccurredAt,
+    SentAt,
+    Anonymous,
+    Consent,
+    Child,
+    Gdpr,
+    GdprConsent,
+    Gpp,
+    GppSid,
+    UsPrivacy,
+    AddtlConsent,
+}
+
+impl Field {
+    /// The one table of names: short, long, and the IAB's.
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "s" | "site" => Self::Site,
+            "e" | "event" => Self::Event,
+            "id" | "event_id" => Self::EventId,
+            "u" | "page_url" => Self::PageUrl,
+            "r" | "referrer_url" => Self::ReferrerUrl,
+            "t" | "page_title" => Self::PageTitle,
+            "l" | "language" => Self::Language,
+            "sw" | "screen_width" => Self::ScreenWidth,
+            "sh" | "screen_height" => Self::ScreenHeight,
+            "ms" | "engaged_ms" => Self::EngagedMs,
+            "sc" | "scroll_percent" => Self::ScrollPercent,
+            "el" | "element" => Self::Element,
+            "to" | "target_url" => Self::TargetUrl,
+            "at" | "occurred_at" => Self::OccurredAt,
+            "st" | "sent_at" => Self::SentAt,
+            "anon" | "anonymous" => Self::Anonymous,
+            "consent" => Self::Consent,
+            "child" | "coppa" | "tfcd" => Self::Child,
+            "gdpr" => Self::Gdpr,
+            "gdpr_consent" => Self::GdprConsent,
+            "gpp" => Self::Gpp,
+            "gpp_sid" => Self::GppSid,
+            "us_privacy" => Self::UsPrivacy,
+            "addtl_consent" => Self::AddtlConsent,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Given<'a> {
+    Text(&'a str),
+    Number(&'a serde_json::Number),
+    Truth(bool),
+}
+
+fn set<'a>(draft: &mut Draft<'a>, field: Field, given: Given<'a>) {
+    match field {
+        Field::Site => text(given, &mut draft.site, &mut draft.unreadable),
+        Field::Event => text(given, &mut draft.event, &mut draft.unreadable),
+        Field::EventId => text(given, &mut draft.event_id, &mut draft.unreadable),
+        Field::PageUrl => text(given, &mut draft.page_url, &mut draft.unreadable),
+        Field::ReferrerUrl => text(given, &mut draft.referrer_url, &mut draft.unreadable),
+        Field::PageTitle => text(given, &mut draft.page_title, &mut draft.unreadable),
+        Field::Language => text(given, &mut draft.language, &mut draft.unreadable),
+        Field::Element => text(given, &mut draft.element, &mut draft.unreadable),
+        Field::TargetUrl => text(given, &mut draft.target_url, &mut draft.unreadable),
+        Field::ScreenWidth => small(given, &mut draft.screen_width, &mut draft.unreadable),
+        Field::ScreenHeight => small(given, &mut draft.screen_height, &mut draft.unreadable),
+        Field::EngagedMs => small(given, &mut draft.engaged_ms, &mut draft.unreadable),
+        Field::ScrollPercent => small(given, &mut draft.scroll_percent, &mut draft.unreadable),
+        Field::OccurredAt => moment(given, &mut draft.occurred_at, &mut draft.unreadable),
+        Field::SentAt => moment(given, &mut draft.sent_at, &mut draft.unreadable),
+        // For these two, whatever is not a clear "no" is a "yes".
+        Field::Anonymous => draft.anonymous |= !is_no(given),
+        Field::Child => draft.child |= !is_no(given),
+        Field::Consent => match as_text(given) {
+            Some("") => {}
+            Some("granted") => draft.consent.give(Relayed::Granted),
+            Some("denied") => draft.consent.give(Relayed::Denied),
+            Some(_) | None => draft.consent = Once::Malformed,
+        },
+        Field::Gdpr => match given {
+            Given::Text("") => {}
+            Given::Text("0") | Given::Truth(false) => draft.strings.gdpr.give(false),
+            Given::Text("1") | Given::Truth(true) => draft.strings.gdpr.give(true),
+            Given::Number(number) if number.as_u64() == Some(0) => draft.strings.gdpr.give(false),
+            Given::Number(number) if number.as_u64() == Some(1) => draft.strings.gdpr.give(true),
+            Given::Text(_) | Given::Number(_) => draft.strings.gdpr = Once::Malformed,
+        },
+        Field::GdprConsent => signal(given, &mut draft.strings.gdpr_consent),
+        Field::Gpp => signal(given, &mut draft.strings.gpp),
+        Field::GppSid => signal(given, &mut draft.strings.gpp_sid),
+        Field::UsPrivacy => signal(given, &mut draft.strings.us_privacy),
+        Field::AddtlConsent => signal(given, &mut draft.strings.addtl_consent),
+    }
+}
+
+const fn as_text(given: Given<'_>) -> Option<&str> {
+    match given {
+        Given::Text(text) => Some(text),
+        Given::Number(_) | Given::Truth(_) => None,
+    }
+}
+
+fn text<'a>(given: Given<'a>, slot: &mut Option<&'a str>, unreadable: &mut bool) {
+    match as_text(given) {
+        Some("") => {}
+        Some(text) => {
+            slot.get_or_insert(text);
+        }
+        None => *unreadable = true,
+    }
+}
+
+/// A consent string: empty is absent, twice or no text is malformed.
+fn signal<'a>(given: Given<'a>, slot: &mut Once<&'a str>) {
+    match as_text(given) {
+        Some("") => {}
+        Some(text) => slot.give(text),
+        None => *slot = Once::Malformed,
+    }
+}
+
+/// A whole number that fits the column; browsers do send fractions (`innerWidth` under zoom).
+fn small(given: Given<'_>, slot: &mut Option<i32>, unreadable: &mut bool) {
+    let value = match given {
+        Given::Text("") => return,
+        Given::Text(text) => text.parse::<f64>().ok(),
+        Given::Number(number) => number.as_f64(),
+        Given::Truth(_) => None,
+    };
+    match value {
+        #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
+        Some(value) if (0.0..=f64::from(i32::MAX)).contains(&value) => {
+            slot.get_or_insert(value.round() as i32);
+        }
+        Some(_) | None => *unreadable = true,
+    }
+}
+
+/// Milliseconds since the epoch.
+fn moment(given: Given<'_>, slot: &mut Option<i64>, unreadable: &mut bool) {
+    let value = match given {
+        Given::Text("") => return,
+        Given::Text(text) => text.parse::<i64>().ok(),
+        #[expect(clippy::cast_possible_truncation, reason = "a moment with a fraction, within 2^53 ms")]
+        Given::Number(number) => number.as_i64().or_else(|| number.as_f64().filter(|value| value.abs() < 9e15).map(|value| value as i64)),
+        Given::Truth(_) => None,
+    };
+    match value {
+        Some(value) => {
+            slot.get_or_insert(value);
+        }
+        None => *unreadable = true,
+    }
+}
+
+fn is_no(given: Given<'_>) -> bool {
+    match given {
+        Given::Text(text) => matches!(text, "" | "0" | "false"),
+        Given::Number(number) => number.as_f64() == Some(0.0),
+        Given::Truth(truth) => !truth,
+    }
+}
+
+fn read_properties<'a>(draft: &mut Draft<'a>, value: &'a Value, arena: &'a Bump) {
+    match value {
+        Value::Null => {}
+        Value::Object(properties) => {
+            for (key, value) in properties {
+                add_json_property(draft, key, value, arena);
+            }
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => draft.unreadable = true,
+    }
+}
+
+fn add_json_property<'a>(draft: &mut Draft<'a>, key: &'a str, value: &'a Value, arena: &'a Bump) {
+    match value {
+        Value::Null => {}
+        Value::String(text) => add_property(draft, key, text),
+        Value::Bool(truth) => add_property(draft, key, if *truth { "true" } else { "false" }),
+        Value::Number(number) => add_property(draft, key, arena.alloc_str(&number.to_string())),
+        Value::Array(_) | Value::Object(_) => draft.unreadable = true,
+    }
+}
+
+fn add_property<'a>(draft: &mut Draft<'a>, key: &'a str, value: &'a str) {
+    let is_new = !key.is_empty() && draft.properties.iter().all(|(known, _)| *known != key);
+    if is_new && draft.properties.len() < PROPERTIES_MAX {
+        draft.properties.push((key, value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{from_json, from_query};
+    use crate::hit::draft::{Once, Relayed};
+    use bumpalo::Bump;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_query_and_an_event_say_the_same() {
+        let arena = Bump::new();
+        let query = from_query(
+            "s=acme&e=click&id=1&u=https%3A%2F%2Fa.example%2F&t=A+b&sw=1920&ms=1500&sc=40&at=1700000000000&p.plan=gold&consent=granted&gdpr=1&child=0",
+            &arena,
+        );
+        let value = json!({
+            "site": "acme", "event": "click", "event_id": "1", "page_url": "https://a.example/", "page_title": "A b",
+            "screen_width": 1920, "engaged_ms": 1500, "scroll_percent": 40.2, "occurred_at": 1_700_000_000_000_i64,
+            "properties": {"plan": "gold"}, "consent": "granted", "gdpr": 1, "child": false
+        });
+        let event = from_json(&value, &arena).unwrap();
+        assert_eq!(format!("{query:?}"), format!("{event:?}"));
+        assert_eq!(query.consent, Once::Given(Relayed::Granted));
+        assert_eq!((query.screen_width, query.page_url), (Some(1920), Some("https://a.example/")));
+        assert!(!query.unreadable);
+    }
+
+    #[test]
+    fn a_consent_signal_given_twice_or_wrongly_is_malformed() {
+        let arena = Bump::new();
+        for query in ["consent=granted&consent=granted", "consent=yes", "consent=granted&consent=no"] {
+            assert!(from_query(query, &arena).consent.is_malformed(), "{query}");
+        }
+        assert!(from_query("gdpr_consent=a&gdpr_consent=a", &arena).strings.gdpr_consent.is_malformed());
+        assert!(from_query("gdpr=2", &arena).strings.gdpr.is_malformed());
+        assert!(from_query("child=yes", &arena).child);
+        assert!(!from_query("coppa=0", &arena).child);
+    }
+
+    #[test]
+    fn wrong_types_are_unreadable() {
+        let arena = Bump::new();
+        for query in ["sw=abc", "at=yesterday", "ms=-5", "sw=1e99"] {
+            assert!(from_query(query, &arena).unreadable, "{query}");
+        }
+        for value in [json!({"event": 5}), json!({"properties": [1]}), json!({"properties": {"a": {}}}), json!({"site": {}})] {
+            assert!(from_json(&value, &arena).unwrap().unreadable, "{value}");
+        }
+        assert!(from_json(&json!([]), &arena).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_read_without_a_panic(query in "\\PC{0,300}") {
+            from_query(&query, &Bump::new());
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Owns `Interaction`, what is kept of a hit, and is its only maker.
+//!
+//! Promises: every text in it went through `rules::scrub`; it is made only with the grounds of a
+//! `Ruling::Keep`; it holds a network and a country, never an address, never a user agent, never a
+//! cookie. The journal and the lake accept nothing else, so nothing goes around the gate.
+
+use super::agent::Agent;
+use super::place::Place;
+use super::ruling::Grounds;
+use super::scrub::{self, CleanUrl, Echo};
+use super::source::{Sources, Utm};
+use crate::hit::clock::Moment;
+use crate::hit::draft::Draft;
+use crate::hit::field::{Channel, Id, Protocol};
+use crate::hit::record::{Number, Record, Text};
+use crate::hit::site::Site;
+use bumpalo::Bump;
+
+/// One interaction that may be kept. Private inside: what is in here passed the gate.
+pub struct Interaction<'a>(Record<'a>);
+
+/// All that the gate makes a row of.
+pub struct Facts<'a> {
+    pub site: &'a Site,
+    pub grounds: Grounds,
+    pub draft: Draft<'a>,
+    pub protocol: Protocol,
+    pub channel: Channel,
+    pub received_at: Moment,
+    pub occurred_at: Moment,
+    pub event_id: &'a str,
+    pub place: &'a Place,
+    pub agent: &'a Agent,
+    pub sources: &'a Sources,
+    pub visitor: Option<Id>,
+    /// The visit, and whether this is its first interaction.
+    pub visit: Option<(Id, bool)>,
+    /// The page as the `Referer` header says it, for an image without `u`.
+    pub referer: &'a [u8],
+    pub accept_language: Option<&'a str>,
+    pub echo: Echo<'a>,
+}
+
+/// Mints a row.
+#[expect(clippy::needless_pass_by_value, reason = "the facts end here")]
+pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
+    let draft = &facts.draft;
+    let from_header = || std::str::from_utf8(facts.referer).ok().filter(|text| !text.is_empty());
+    let raw_page = draft.page_url.or_else(from_header);
+    let page = clean_url(raw_page, facts.echo, arena);
+    let referrer = clean_url(draft.referrer_url, facts.echo, arena);
+    let target = clean_url(draft.target_url, facts.echo, arena);
+    let short = |input: Option<&'a str>, length_max| {
+        input.map_or("", |input| scrub::text(input, length_max, facts.echo, arena))
+    };
+    let utm = |key| {
+        let value = raw_page.and_then(|url| scrub::query_value(url, key, arena));
+        short(value, UTM_LENGTH_MAX)
+    };
+    let [utm_source, utm_medium, utm_campaign, utm_term, utm_content] =
+        ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"].map(utm);
+    let source = facts.sources.attribute(
+        given(page.host),
+        given(referrer.host),
+        given(referrer.path),
+        Utm { source: given(utm_source), medium: given(utm_medium), campaign: given(utm_campaign) },
+        |host| facts.site.owns_host(host),
+    );
+
+    let mut texts = [""; Text::COUNT];
+    for (column, value) in [
+        (Text::Site, facts.site.key.as_str()),
+        (Text::EventId, facts.event_id),
+        (Text::Event, given(short(draft.event, EVENT_LENGTH_MAX)).unwrap_or("page_view")),
+        (Text::PageUrl, page.url),
+        (Text::PageHost, page.host),
+        (Text::PagePath, page.path),
+        (Text::PageTitle, short(draft.page_title, TITLE_LENGTH_MAX)),
+        (Text::ReferrerUrl, referrer.url),
+        (Text::ReferrerHost, referrer.host),
+        (Text::SourceName, source.name.as_deref().map_or("", |name| arena.alloc_str(name))),
+        (Text::UtmSource, utm_source),
+        (Text::UtmMedium, utm_medium),
+        (Text::UtmCampaign, utm_campaign),
+        (Text::UtmTerm, utm_term),
+        (Text::UtmContent, utm_content),
+        (Text::TargetUrl, target.url),
+        (Text::TargetHost, target.host),
+        (Text::Element, short(draft.element, ELEMENT_LENGTH_MAX)),
+        (Text::Network, facts.place.network.as_deref().unwrap_or("")),
+        (Text::Browser, facts.agent.browser.as_deref().unwrap_or("")),
+        (Text::BrowserVersion, facts.agent.browser_version.as_deref().unwrap_or("")),
+        (Text::Os, facts.agent.os.as_deref().unwrap_or("")),
+        (Text::OsVersion, facts.agent.os_version.as_deref().unwrap_or("")),
+        (Text::Language, language(draft.language.or(facts.accept_language))),
+    ] {
+        texts[column as usize] = value;
+    }
+    let mut numbers = [None; Number::COUNT];
+    for (column, value, most) in [
+        (Number::EngagedMs, draft.engaged_ms, 86_400_000),
+        (Number::ScrollPercent, draft.scroll_percent, 100),
+        (Number::ScreenWidth, draft.screen_width, 65_535),
+        (Number::ScreenHeight, draft.screen_height, 65_535),
+    ] {
+        numbers[column as usize] = value.map(|value| value.clamp(0, most));
+    }
+    let properties =
+        draft.properties.iter().map(|(key, value)| scrub::property(key, value, facts.echo, arena)).collect();
+
+    Interaction(Record {
+        received_at: facts.received_at,
+        occurred_at: facts.occurred_at,
+        texts,
+        numbers,
+        visitor_id: facts.visitor,
+        visit_id: facts.visit.map(|(visit, _)| visit),
+        starts_visit: facts.visit.is_some_and(|(_, starts)| starts),
+        country: facts.place.country,
+        channel: facts.channel,
+        medium: source.medium,
+        device: facts.agent.device,
+        is_bot: facts.agent.is_bot,
+        regime: facts.grounds.regime,
+        basis: facts.grounds.basis,
+        consent_source: facts.grounds.source,
+        may_share: facts.grounds.may_share,
+        protocol: facts.protocol,
+        properties,
+    })
+}
+
+impl<'a> Interaction<'a> {
+    /// Looks at the row.
+    pub const fn record(&self) -> &Record<'a> {
+        &self.0
+    }
+}
+
+/// An event id as it may be kept: the sender's own, or `None` where it is none or tells of a person
+/// (then a fresh one is made, and repeats of it cannot be known).
+pub fn event_id<'a>(given: Option<&'a str>, echo: Echo<'_>, arena: &'a Bump) -> Option<&'a str> {
+    let given = given?;
+    if scrub::text(given, usize::MAX, echo, arena) != given {
+        return None;
+    }
+    if given.len() <= EVENT_ID_LENGTH_MAX {
+        return Some(given);
+    }
+    Some(arena.alloc_str(&super::identity::keyed_hash(b"event", &[given.as_bytes()]).to_string()))
+}
+
+const EVENT_ID_LENGTH_MAX: usize = 64;
+const EVENT_LENGTH_MAX: usize = 64;
+const TITLE_LENGTH_MAX: usize = 512;
+const ELEMENT_LENGTH_MAX: usize = 256;
+const UTM_LENGTH_MAX: usize = 128;
+
+fn clean_url<'a>(input: Option<&'a str>, echo: Echo<'_>, arena: &'a Bump) -> CleanUrl<'a> {
+    input.map_or_else(CleanUrl::default, |input| scrub::url(input, echo, arena))
+}
+
+const fn given(text: &str) -> Option<&str> {
+    if text.is_empty() { None } else { Some(text) }
+}
+
+/// The first language of `en-US,en;q=0.9`: language and region only (BCP 47), since longer tags and
+/// the whole list tell people apart.
+fn language(input: Option<&str>) -> &str {
+    let first = input.unwrap_or("").split([',', ';']).next().unwrap_or("").trim();
+    let mut end = 0;
+    for (at, subtag) in first.split('-').enumerate() {
+        let fits = match at {
+            0 => (2..=3).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphabetic()),
+            1 | 2 => (2..=4).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+            _ => false,
+        };
+        if !fits {
+            break;
+        }
+        end += subtag.len() + usize::from(at > 0);
+    }
+    first.get(..end).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::language;
+
+    #[test]
+    fn the_first_language_and_its_region() {
+        for (input, expected) in [
+            ("en-US,en;q=0.9", "en-US"), ("de", "de"), ("zh-Hant-TW", "zh-Hant-TW"), ("*", ""), ("", ""),
+            ("en-x-private-jane", "en"), ("fr;q=0.1", "fr"), ("jane@example.org", ""),
+        ] {
+            assert_eq!(language(Some(input)), expected, "{input}");
+        }
+    }
+}

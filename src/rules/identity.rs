@@ -1,0 +1,125 @@
+//! Owns visitor ids: the signed cookie, the daily hash, the visit.
+//!
+//! Knows HMAC-SHA-256 (RFC 2104). Promises: a cookie's id is valid only for the site it was made
+//! for; ids of two sites or two days never match; every hashed field carries its length, so that
+//! no two different sets of fields hash alike. Never sees a full address: the network comes
+//! truncated. Holds no key itself.
+
+use crate::hit::clock::Day;
+use crate::hit::field::Id;
+use crate::hit::site::SiteKey;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+/// The collector's own secret: signs ids, never leaves the process but to its file.
+pub struct SigningKey([u8; 32]);
+
+impl SigningKey {
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The cookie's value: `VISITOR_ID.MAC`.
+    pub fn sign(&self, site: &SiteKey, visitor: Id) -> String {
+        format!("{visitor}.{}", self.mac(site, visitor))
+    }
+
+    /// The id of a cookie's value, if this collector made it for this site.
+    pub fn prove(&self, site: &SiteKey, value: &[u8]) -> Option<Id> {
+        let (id, mac) = (value.get(..32)?, value.get(33..)?);
+        let visitor = Id::parse(id)?;
+        let genuine = value.get(32) == Some(&b'.') && bool::from(self.mac(site, visitor).digits().ct_eq(mac));
+        genuine.then_some(visitor)
+    }
+
+    /// A token for forms that loosen a choice: bound to the site, good for today and yesterday.
+    pub fn form_token(&self, site: &str, day: Day) -> Id {
+        keyed_hash(&self.0, &[b"form", site.as_bytes(), &day.0.to_le_bytes()])
+    }
+
+    /// Whether `token` is a form token of today or yesterday.
+    pub fn proves_form(&self, site: &str, today: Day, token: &[u8]) -> bool {
+        [today, Day(today.0 - 1)].into_iter().any(|day| bool::from(self.form_token(site, day).digits().ct_eq(token)))
+    }
+
+    fn mac(&self, site: &SiteKey, visitor: Id) -> Id {
+        keyed_hash(&self.0, &[b"visitor", site.as_str().as_bytes(), &visitor.0])
+    }
+}
+
+/// A secret that lives for one UTC day and is destroyed after it.
+#[derive(Clone)]
+pub struct DailySalt(pub [u8; 32]);
+
+/// The id of one who is counted for a day and not remembered: from the truncated network and the
+/// user agent, under that day's salt.
+pub fn daily(salt: &DailySalt, site: &SiteKey, day: Day, network: &str, user_agent: &[u8]) -> Id {
+    keyed_hash(&salt.0, &[b"daily", site.as_str().as_bytes(), &day.0.to_le_bytes(), network.as_bytes(), user_agent])
+}
+
+/// The id of the visit that `visitor` began at `start_minute`.
+pub fn visit(visitor: Id, start_minute: i64) -> Id {
+    keyed_hash(b"visit", &[&visitor.0, &start_minute.to_le_bytes()])
+}
+
+/// The first 16 bytes of HMAC-SHA-256 over the fields, each behind its length in eight bytes.
+pub fn keyed_hash(key: &[u8], fields: &[&[u8]]) -> Id {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        // HMAC takes keys of every length; there is no such error.
+        return Id([0; 16]);
+    };
+    for field in fields {
+        mac.update(&(field.len() as u64).to_le_bytes());
+        mac.update(field);
+    }
+    let digest = mac.finalize().into_bytes();
+    let mut first = [0; 16];
+    first.copy_from_slice(&digest[..16]);
+    Id(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DailySalt, SigningKey, daily, keyed_hash};
+    use crate::hit::clock::Day;
+    use crate::hit::field::Id;
+    use crate::hit::site::SiteKey;
+
+    #[test]
+    fn a_cookie_is_good_for_its_site_alone() {
+        let key = SigningKey::new([7; 32]);
+        let (acme, other) = (SiteKey::parse("acme").unwrap(), SiteKey::parse("other").unwrap());
+        let value = key.sign(&acme, Id([9; 16]));
+        assert_eq!(key.prove(&acme, value.as_bytes()), Some(Id([9; 16])));
+        assert_eq!(key.prove(&other, value.as_bytes()), None);
+        assert_eq!(SigningKey::new([8; 32]).prove(&acme, value.as_bytes()), None);
+        for at in 0..value.len() {
+            let mut forged = value.clone().into_bytes();
+            forged[at] ^= 1;
+            assert_eq!(key.prove(&acme, &forged), None);
+            assert_eq!(key.prove(&acme, &value.as_bytes()[..at]), None);
+        }
+    }
+
+    #[test]
+    fn daily_ids_differ_by_site_day_salt_and_person() {
+        let acme = SiteKey::parse("acme").unwrap();
+        let salt = DailySalt([1; 32]);
+        let base = daily(&salt, &acme, Day(1), "203.0.113.0/24", b"UA");
+        assert_eq!(base, daily(&salt, &acme, Day(1), "203.0.113.0/24", b"UA"));
+        for other in [
+            daily(&DailySalt([2; 32]), &acme, Day(1), "203.0.113.0/24", b"UA"),
+            daily(&salt, &SiteKey::parse("acm").unwrap(), Day(1), "203.0.113.0/24", b"UA"),
+            daily(&salt, &acme, Day(2), "203.0.113.0/24", b"UA"),
+            daily(&salt, &acme, Day(1), "203.0.113.0/2", b"4UA"),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+
+    #[test]
+    fn fields_do_not_run_into_each_other() {
+        assert_ne!(keyed_hash(b"k", &[b"ab", b"c"]), keyed_hash(b"k", &[b"a", b"bc"]));
+    }
+}

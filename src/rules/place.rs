@@ -1,0 +1,223 @@
+//! Owns the visitor's place: the network their address is cut to, and the country of that network.
+//!
+//! Knows `maxminddb` files, MaxMind's own and DB-IP's. Promises: the true address is found first
+//! (IPv4 inside IPv6, 6to4, Teredo), then cut to /24 or /48, and only the cut network is looked up;
+//! what cannot be looked up is an unknown place. Never gives the full address onward.
+#![expect(clippy::disallowed_types, reason = "this is where an address is cut")]
+
+use crate::hit::field::Country;
+use crate::hit::private::Private;
+use crate::hit::raw::Address;
+use maxminddb::Reader;
+use serde::Deserialize;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where a hit came from, as far as may be known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Place {
+    /// The cut network as CIDR: `203.0.113.0/24`, `2001:db8:1::/48`.
+    pub network: Option<Arc<str>>,
+    pub country: Option<Country>,
+}
+
+/// Finds places for one worker. Remembers the last networks: 4,096 entries of about 150 bytes
+/// (key, text, list nodes), under 1 MiB. A network is no person: /24 is 256 addresses at least.
+pub struct Places {
+    atlas: Arc<Atlas>,
+    known: lru::LruCache<Network, Place>,
+}
+
+const KNOWN_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+
+impl Places {
+    pub fn new(atlas: Arc<Atlas>) -> Self {
+        Self { atlas, known: lru::LruCache::new(KNOWN_MAX) }
+    }
+
+    /// Looks in another atlas from now on.
+    pub fn renew(&mut self, atlas: Arc<Atlas>) {
+        self.atlas = atlas;
+        self.known.clear();
+    }
+
+    /// The place of an address, which is given up for it.
+    #[expect(clippy::needless_pass_by_value, reason = "the address ends here")]
+    pub fn locate(&mut self, address: Private<Address>) -> Place {
+        let Some(address) = *address.reveal() else {
+            return Place::default();
+        };
+        let network = Network::of(address);
+        if let Some(place) = self.known.get(&network) {
+            return place.clone();
+        }
+        let place = Place { network: Some(network.cidr().into()), country: self.atlas.country(network) };
+        self.known.put(network, place.clone());
+        place
+    }
+}
+
+/// An address cut to /24 (IPv4) or /48 (IPv6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Network(IpAddr);
+
+impl Network {
+    fn of(address: IpAddr) -> Self {
+        match true_address(address) {
+            IpAddr::V4(v4) => {
+                let [a, b, c, _] = v4.octets();
+                Self(IpAddr::V4(Ipv4Addr::new(a, b, c, 0)))
+            }
+            IpAddr::V6(v6) => {
+                let [a, b, c, ..] = v6.segments();
+                Self(IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)))
+            }
+        }
+    }
+
+    fn cidr(self) -> String {
+        match self.0 {
+            IpAddr::V4(v4) => format!("{v4}/24"),
+            IpAddr::V6(v6) => format!("{v6}/48"),
+        }
+    }
+}
+
+/// The IPv4 address that an IPv6 address merely carries: mapped (RFC 4291 §2.5.5.2), 6to4 (RFC 3056),
+/// Teredo (RFC 4380 §4, the client's address inverted), NAT64 (RFC 6052).
+fn true_address(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else {
+        return address;
+    };
+    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let v4 = |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
+    match (a, b) {
+        (0x2002, _) => v4(b, c),
+        (0x2001, 0) => v4(!g, !h),
+        (0x64, 0xff9b) if (c, d, e, f) == (0, 0, 0, 0) => v4(g, h),
+        (0, 0) if (c, d, e, f) == (0, 0, 0, 0xffff) => v4(g, h),
+        _ => address,
+    }
+}
+
+/// A country database.
+pub struct Atlas {
+    reader: Reader<AtlasBytes>,
+}
+
+/// The database inside the binary: DB-IP Lite country, CC BY 4.0 (`assets/country/LICENSE`).
+static BUILT_IN: &[u8] = include_bytes!("../../assets/country/dbip-country.mmdb");
+
+enum AtlasBytes {
+    BuiltIn,
+    File(Vec<u8>),
+}
+
+impl AsRef<[u8]> for AtlasBytes {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::BuiltIn => BUILT_IN,
+            Self::File(bytes) => bytes,
+        }
+    }
+}
+
+/// Why a country database could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AtlasError {
+    #[error("cannot read the country database {path}: {reason}")]
+    Unreadable { path: String, reason: std::io::Error },
+    #[error("{path} is no MaxMind database (.mmdb) with countries: {reason}")]
+    Malformed { path: String, reason: maxminddb::MaxMindDbError },
+}
+
+impl Atlas {
+    /// The database inside the binary.
+    pub fn built_in() -> Result<Self, AtlasError> {
+        Self::read(AtlasBytes::BuiltIn, "(built in)")
+    }
+
+    /// A user's own file: MaxMind's or another's with `country.iso_code` or `country_code`.
+    pub fn open(path: &Path) -> Result<Self, AtlasError> {
+        let bytes = std::fs::read(path)
+            .map_err(|reason| AtlasError::Unreadable { path: path.display().to_string(), reason })?;
+        Self::read(AtlasBytes::File(bytes), &path.display().to_string())
+    }
+
+    fn read(bytes: AtlasBytes, path: &str) -> Result<Self, AtlasError> {
+        let reader = Reader::from_source(bytes).map_err(|reason| AtlasError::Malformed { path: path.to_owned(), reason })?;
+        Ok(Self { reader })
+    }
+
+    fn country(&self, network: Network) -> Option<Country> {
+        let entry: Entry<'_> = self.reader.lookup(network.0).ok()?.decode().ok()??;
+        // An anonymous proxy or a satellite link is nowhere in particular: an unknown place.
+        if entry.traits.is_anonymous_proxy || entry.traits.is_satellite_provider {
+            return None;
+        }
+        Country::parse(entry.country_code.or(entry.country.iso_code)?)
+    }
+}
+
+/// What is read of an entry: DB-IP's flat form, or MaxMind's nested one.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Entry<'a> {
+    #[serde(borrow)]
+    country_code: Option<&'a str>,
+    #[serde(borrow)]
+    country: Iso<'a>,
+    traits: Traits,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Iso<'a> {
+    iso_code: Option<&'a str>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Traits {
+    is_anonymous_proxy: bool,
+    is_satellite_provider: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Atlas, Network, Places};
+    use crate::hit::private::Private;
+    use std::sync::Arc;
+
+    #[test]
+    fn addresses_are_reduced_before_they_are_cut() {
+        for (address, cidr) in [
+            ("203.0.113.77", "203.0.113.0/24"),
+            ("::ffff:203.0.113.77", "203.0.113.0/24"),
+            ("2002:cb00:714d::1", "203.0.113.0/24"),
+            ("2001:0:4136:e378:8000:63bf:34ff:8eb2", "203.0.113.0/24"),
+            ("64:ff9b::cb00:714d", "203.0.113.0/24"),
+            ("2001:db8:1:2::3", "2001:db8:1::/48"),
+            ("::1", "::/48"),
+        ] {
+            assert_eq!(Network::of(address.parse().unwrap()).cidr(), cidr, "{address}");
+        }
+    }
+
+    #[test]
+    fn countries_of_well_known_networks() {
+        let mut places = Places::new(Arc::new(Atlas::built_in().unwrap()));
+        for (address, country) in [
+            ("8.8.8.8", Some("US")), ("193.0.6.139", Some("NL")), ("2001:200::1", Some("JP")),
+            ("127.0.0.1", None), ("10.1.2.3", None), ("::1", None), ("203.0.113.5", None),
+        ] {
+            for _ in 0..2 {
+                let place = places.locate(Private::new(Some(address.parse().unwrap())));
+                assert_eq!(place.country.as_ref().map(|country| country.code()), country, "{address}");
+            }
+        }
+        assert_eq!(places.locate(Private::new(None)), super::Place::default());
+    }
+}
