@@ -47,14 +47,24 @@ pub fn folder_of(url: &str) -> std::result::Result<PathBuf, StoreError> {
     Ok(PathBuf::from(url))
 }
 
-/// Opens (and makes, where missing) the folder of one table: its store and its URL.
-pub fn open_table_folder(folder: &std::path::Path) -> std::result::Result<(Arc<dyn ObjectStore>, Url), StoreError> {
+/// A table's folder, opened.
+pub struct TableFolder {
+    /// The table's own files, by paths below the folder.
+    pub files: Arc<dyn ObjectStore>,
+    /// The whole file system, by paths from its root: what the Delta library wants beside a URL.
+    pub root: Arc<dyn ObjectStore>,
+    pub url: Url,
+}
+
+/// Opens (and makes, where missing) the folder of one table.
+pub fn open_table_folder(folder: &std::path::Path) -> std::result::Result<TableFolder, StoreError> {
     let failed = |reason| StoreError::Folder { path: folder.display().to_string(), reason };
     std::fs::create_dir_all(folder).map_err(failed)?;
     rustix::fs::chmod(folder, rustix::fs::Mode::RWXU).map_err(|error| failed(error.into()))?;
     let folder = folder.canonicalize().map_err(failed)?;
     let url = Url::from_directory_path(&folder).map_err(|()| StoreError::NoPlace(folder.display().to_string()))?;
-    Ok((Arc::new(Durable(LocalFileSystem::new_with_prefix(&folder)?)), url))
+    let files = Arc::new(Durable(LocalFileSystem::new_with_prefix(&folder)?));
+    Ok(TableFolder { files, root: Arc::new(Durable(LocalFileSystem::new())), url })
 }
 
 /// A local store whose writes are durable when they return.
@@ -68,16 +78,13 @@ impl fmt::Display for Durable {
 }
 
 impl Durable {
-    /// Syncs a file and every directory above it that may be new: the partition's and the table's.
+    /// Syncs a file and the two directories above it, the ones that a commit may have made.
     fn sync(&self, location: &Path) -> Result<()> {
         let file = self.0.path_to_filesystem(location)?;
         let failed = |source: std::io::Error| object_store::Error::Generic { store: "durable", source: Box::new(source) };
         std::fs::File::open(&file).and_then(|file| file.sync_all()).map_err(failed)?;
-        let mut folder = file.as_path();
-        for _ in 0..=location.parts().count() {
-            let Some(parent) = folder.parent() else { break };
-            std::fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed)?;
-            folder = parent;
+        for folder in file.ancestors().skip(1).take(2) {
+            std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
         }
         Ok(())
     }
