@@ -208,8 +208,8 @@ fn settings(file: Option<&Path>) -> Result<(), Failure> {
     for setting in config::SETTINGS {
         let default = if setting.default.is_empty() { "absent" } else { setting.default };
         let in_force: Vec<&str> = config.in_force.iter().filter(|(name, _)| name == setting.name).map(|(_, value)| value.as_str()).collect();
-        let in_force = if file.is_some() { format!("\n    in force: {}", in_force.join(" | ")) } else { String::new() };
-        writeln!(out, "{} ({}; default {default})\n    {}{in_force}", setting.name, setting.unit, setting.meaning)?;
+        let (unit, meaning, in_force) = (setting.unit, setting.meaning, in_force.join(" | "));
+        writeln!(out, "{}\n    {meaning}\n    unit {unit} · default {default} · in force {in_force}\n", setting.name)?;
     }
     Ok(())
 }

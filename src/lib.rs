@@ -82,9 +82,12 @@ pub mod rules {
         pub mod native;
     }
     pub mod timing;
+    pub mod gpp;
+    pub mod tcf;
+    pub mod bits;
+    pub mod us_privacy;
     pub mod ruling;
     pub mod regime;
-    pub mod us_privacy;
     pub mod cookies;
     pub mod identity;
     pub mod place;
