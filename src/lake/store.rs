@@ -47,37 +47,40 @@ pub fn folder_of(url: &str) -> std::result::Result<PathBuf, StoreError> {
     Ok(PathBuf::from(url))
 }
 
-/// Opens (and makes, where missing) the folder of one table: its store and its URL.
+/// Opens (and makes, where missing) the folder of one table: a store of the whole file system, as Delta
+/// wants it (it puts the URL's path before every name by itself), and the folder's URL.
 pub fn open_table_folder(folder: &std::path::Path) -> std::result::Result<(Arc<dyn ObjectStore>, Url), StoreError> {
     let failed = |reason| StoreError::Folder { path: folder.display().to_string(), reason };
     std::fs::create_dir_all(folder).map_err(failed)?;
     rustix::fs::chmod(folder, rustix::fs::Mode::RWXU).map_err(|error| failed(error.into()))?;
     let folder = folder.canonicalize().map_err(failed)?;
     let url = Url::from_directory_path(&folder).map_err(|()| StoreError::NoPlace(folder.display().to_string()))?;
-    Ok((Arc::new(Durable(LocalFileSystem::new_with_prefix(&folder)?)), url))
+    let top = folder.parent().unwrap_or(&folder).to_owned();
+    Ok((Arc::new(Durable { files: LocalFileSystem::new(), top }), url))
 }
 
 /// A local store whose writes are durable when they return.
 #[derive(Debug)]
-struct Durable(LocalFileSystem);
+struct Durable {
+    files: LocalFileSystem,
+    /// The lake's folder: directories up to here may be new.
+    top: PathBuf,
+}
 
 impl fmt::Display for Durable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "durable {}", self.0)
+        write!(formatter, "durable {}", self.files)
     }
 }
 
 impl Durable {
-    /// Syncs a file and every directory above it that may be new: the partition's and the table's.
+    /// Syncs a file and every directory above it that may be new: the partition's, the table's, the lake's.
     fn sync(&self, location: &Path) -> Result<()> {
-        let file = self.0.path_to_filesystem(location)?;
+        let file = self.files.path_to_filesystem(location)?;
         let failed = |source: std::io::Error| object_store::Error::Generic { store: "durable", source: Box::new(source) };
         std::fs::File::open(&file).and_then(|file| file.sync_all()).map_err(failed)?;
-        let mut folder = file.as_path();
-        for _ in 0..=location.parts().count() {
-            let Some(parent) = folder.parent() else { break };
-            std::fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed)?;
-            folder = parent;
+        for folder in file.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.top)) {
+            std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
         }
         Ok(())
     }
@@ -86,39 +89,39 @@ impl Durable {
 #[async_trait]
 impl ObjectStore for Durable {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let result = self.0.put_opts(location, payload, options).await?;
+        let result = self.files.put_opts(location, payload, options).await?;
         self.sync(location)?;
         Ok(result)
     }
 
     async fn put_multipart_opts(&self, location: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         // Nothing here writes in parts; a checkpoint may. It holds nothing that the log does not.
-        self.0.put_multipart_opts(location, options).await
+        self.files.put_multipart_opts(location, options).await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.0.get_opts(location, options).await
+        self.files.get_opts(location, options).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.0.delete_stream(locations)
+        self.files.delete_stream(locations)
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.0.list(prefix)
+        self.files.list(prefix)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.0.list_with_delimiter(prefix).await
+        self.files.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.0.copy_opts(from, to, options).await?;
+        self.files.copy_opts(from, to, options).await?;
         self.sync(to)
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.0.rename_opts(from, to, options).await?;
+        self.files.rename_opts(from, to, options).await?;
         self.sync(to)
     }
 }
