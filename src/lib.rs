@@ -31,9 +31,10 @@ pub mod door {
 
 /// People's work on the lake: asking it, and bringing the past into it.
 pub mod desk {
-    // pub mod report;
-    // pub mod query;
+    pub mod report;
+    pub mod query;
     // pub mod import;
+    pub mod text;
 }
 
 /// The production line of a running collector: tokio, but no HTTP and no Parquet.
@@ -48,7 +49,11 @@ pub mod line {
 
 /// The tables: Delta Lake and Parquet. Spawns nothing.
 pub mod lake {
-    // pub mod sql;
+    pub mod sql;
+    pub mod functions;
+    pub mod scan;
+    #[cfg(test)]
+    pub mod sample;
     pub mod load;
     pub mod batch;
     pub mod trends;

@@ -1,0 +1,133 @@
+//! Owns the reading of a table in SQL: which files of a snapshot a query has to open.
+//!
+//! Knows DataFusion's `TableProvider`. Promises: just the files that the log names are read, so what
+//! a crash left behind is never seen; a filter on `day` alone opens no file of another day; every
+//! other filter is passed on to Parquet's statistics and bloom filters. Never lists a folder, never
+//! writes.
+
+use super::columns::{DAY, TableName, arrow_field, arrow_schema};
+use super::table::LiveFile;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, Result, ScalarValue, Statistics, internal_datafusion_err};
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::listing::helpers::{expr_applicable_for_cols, filter_partitioned_file};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use std::sync::Arc;
+
+/// One version of a table, as SQL sees it.
+#[derive(Debug)]
+pub struct Scan {
+    place: ObjectStoreUrl,
+    schema: TableSchema,
+    files: Vec<PartitionedFile>,
+}
+
+#[async_trait]
+impl TableProvider for Scan {
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let files = self.files_for(filters)?;
+        if files.is_empty() {
+            let schema = self.schema();
+            let schema = projection.map_or_else(|| Ok(schema.clone()), |columns| schema.project(columns).map(Arc::new))?;
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+        let statistics = rows_of(self.schema.table_schema(), files.iter().map(|file| rows(file)));
+        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+        let scan = FileScanConfigBuilder::new(self.place.clone(), Arc::new(ParquetSource::new(self.schema.clone())))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(scan))
+    }
+
+    /// `day` alone is decided here for good. The rest is only a hint: DataFusion filters again, and
+    /// hands the predicate to Parquet by itself.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(filters
+            .iter()
+            .map(|filter| match of_day_alone(filter) {
+                true => TableProviderFilterPushDown::Exact,
+                false => TableProviderFilterPushDown::Inexact,
+            })
+            .collect())
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.schema.table_schema().clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+}
+
+impl Scan {
+    /// The table `name` made of `files`, which lie in the store registered at `place_of(name)`.
+    pub fn new(name: TableName, files: &[LiveFile]) -> Result<Self> {
+        let file_schema = arrow_schema(name);
+        let files = files
+            .iter()
+            .map(|file| {
+                let statistics = rows_of(&file_schema, [file.rows.map_or(Precision::Absent, Precision::Exact)]);
+                let day = ScalarValue::try_from_string(file.day.clone(), &DataType::Date32)
+                    .map_err(|error| internal_datafusion_err!("the file {} has no readable day: {error}", file.path))?;
+                Ok(PartitionedFile::new(file.path.clone(), file.bytes)
+                    .with_partition_values(vec![day])
+                    .with_statistics(Arc::new(statistics)))
+            })
+            .collect::<Result<_>>()?;
+        let schema = TableSchema::builder(file_schema).with_table_partition_cols(vec![Arc::new(arrow_field(&DAY))]).build();
+        Ok(Self { place: place_of(name)?, schema, files })
+    }
+
+    /// The files that can hold rows for `filters`.
+    fn files_for(&self, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
+        let days: Vec<Expr> = filters.iter().filter(|filter| of_day_alone(filter)).cloned().collect();
+        let schema = DFSchema::try_from(Schema::new(vec![arrow_field(&DAY)]))?;
+        let kept = self.files.iter().map(|file| filter_partitioned_file(file.clone(), &days, &schema));
+        kept.filter_map(Result::transpose).collect()
+    }
+}
+
+/// The URL under which a table's store is registered: each table has its own.
+pub fn place_of(name: TableName) -> Result<ObjectStoreUrl> {
+    ObjectStoreUrl::parse(format!("lake://{}", name.as_str()))
+}
+
+/// Whether the files' days decide the filter. A subquery's answer is not known yet when they are chosen.
+fn of_day_alone(filter: &Expr) -> bool {
+    let asks = |part: &Expr| {
+        Ok(matches!(part, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)))
+    };
+    expr_applicable_for_cols(&[DAY.name], filter) && !filter.exists(asks).unwrap_or(true)
+}
+
+fn rows(file: &PartitionedFile) -> Precision<usize> {
+    file.statistics.as_ref().map_or(Precision::Absent, |statistics| statistics.num_rows)
+}
+
+/// What is known of files before they are opened: how many rows they hold, so that `count(*)` opens none.
+fn rows_of(schema: &SchemaRef, rows: impl IntoIterator<Item = Precision<usize>>) -> Statistics {
+    let mut statistics = Statistics::new_unknown(schema);
+    statistics.num_rows = rows.into_iter().fold(Precision::Exact(0), |sum, rows| sum.add(&rows));
+    statistics
+}

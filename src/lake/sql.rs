@@ -1,0 +1,321 @@
+//! Owns SQL over the lake: a session that sees one version of the tables and reads it in bounded memory.
+//!
+//! Knows DataFusion. Promises: a session reads what was committed when it was opened, beside a running
+//! collector and without troubling it; a statement that would write, or change the session, is refused;
+//! what does not fit in `memory_bytes` is sorted and grouped on disk, within `spill_bytes_max`. Never
+//! writes to the lake.
+
+use super::columns::TableName;
+use super::functions;
+use super::scan::{self, Scan};
+use super::table::{Table, TableError};
+use datafusion::datasource::ViewTable;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A version of the lake, ready to be asked.
+pub struct Session {
+    context: SessionContext,
+}
+
+/// What a session may use up.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// For sorting, grouping and joining, over all queries of the session.
+    pub memory_bytes: usize,
+    /// A folder for what does not fit; made where missing.
+    pub spill: PathBuf,
+    pub spill_bytes_max: u64,
+}
+
+impl SessionOptions {
+    /// 512 MiB of memory and 16 GiB in `spill`.
+    pub const fn new(spill: PathBuf) -> Self {
+        Self { memory_bytes: 512 << 20, spill, spill_bytes_max: 16 << 30 }
+    }
+}
+
+/// Why a question got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SqlError {
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("queries only read the lake: {0}. Write SELECT, SHOW, DESCRIBE or EXPLAIN")]
+    Writes(String),
+    #[error("{0}")]
+    Question(String),
+    #[error("the query needs more than it may use; ask for less at once (fewer days, fewer columns): {0}")]
+    TooLarge(String),
+    #[error("the query failed while running: {0}")]
+    Failed(String),
+}
+
+impl Session {
+    /// Runs one statement. Batches come as they are asked for; an error may also come on the way.
+    pub async fn run(&self, sql: &str) -> Result<SendableRecordBatchStream, SqlError> {
+        let plan = self.context.state().create_logical_plan(sql).await?;
+        let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        reading.verify_plan(&plan).map_err(|error| SqlError::Writes(text_of(&error)))?;
+        Ok(self.context.execute_logical_plan(plan).await?.execute_stream().await?)
+    }
+
+    /// Looks at the newest version of the tables in the folder `lake`.
+    pub async fn open(lake: &Path, options: SessionOptions) -> Result<Self, SqlError> {
+        let session = Self::empty(options)?;
+        for name in TableName::ALL {
+            let files = match Table::open(lake, name).await {
+                Ok(table) => {
+                    session.context.register_object_store(scan::place_of(name)?.as_ref(), table.store());
+                    table.live_files()?
+                }
+                // A lake that was only just begun has its first table and not yet the other.
+                Err(TableError::Missing { .. }) if name != TableName::Interactions => Vec::new(),
+                Err(error) => return Err(error.into()),
+            };
+            let as_in_sql = match name {
+                TableName::Interactions => "interactions",
+                TableName::Trends => "trends_parts",
+            };
+            session.context.register_table(as_in_sql, Arc::new(Scan::new(name, &files)?))?;
+        }
+        for (name, sql) in VIEWS {
+            let plan = session.context.state().create_logical_plan(sql).await?;
+            session.context.register_table(name, Arc::new(ViewTable::new(plan, Some(sql.to_owned()))))?;
+        }
+        Ok(session)
+    }
+
+    fn empty(options: SessionOptions) -> Result<Self, SqlError> {
+        let SessionOptions { memory_bytes, spill, spill_bytes_max } = options;
+        let mut config = SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema("clearpixel", "lake");
+        // Each sorting thread holds this back for merging what it spilled: an eighth of all at most.
+        let held_back = memory_bytes / (8 * config.target_partitions().max(1));
+        let execution = &mut config.options_mut().execution;
+        execution.sort_spill_reservation_bytes = execution.sort_spill_reservation_bytes.min(held_back);
+        let disk = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![spill]))
+            .with_max_temp_directory_size(spill_bytes_max);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes)))
+            .with_disk_manager_builder(disk)
+            .build_arc()?;
+        let context = SessionContext::new_with_config_rt(config, runtime);
+        context.register_udaf(functions::visitors());
+        context.register_udaf(functions::merge_visitors());
+        context.register_udf(functions::estimate());
+        Ok(Self { context })
+    }
+}
+
+/// What is seen beside the tables themselves.
+const VIEWS: [(&str, &str); 2] = [
+    // Each commit adds a part to a row; here they are one. `day` follows from `hour`, and as a key of
+    // the grouping lets a filter on it through to the files.
+    (
+        "trends",
+        "SELECT site, hour, dimension, value, \
+           sum(interactions) AS interactions, sum(page_views) AS page_views, sum(visits) AS visits, \
+           sum(engaged_ms) AS engaged_ms, merge_visitors(visitors_sketch) AS visitors_sketch, day \
+         FROM trends_parts GROUP BY site, hour, dimension, value, day",
+    ),
+    // Pages are those of page views: an engagement is often sent when its page was already left.
+    (
+        "visits",
+        "SELECT site, visit_id, min(visitor_id) AS visitor_id, \
+           min(occurred_at) AS started_at, max(occurred_at) AS ended_at, \
+           (CAST(max(occurred_at) AS BIGINT) - CAST(min(occurred_at) AS BIGINT)) / 1000000 AS seconds, \
+           first_value(concat(page_host, page_path) ORDER BY occurred_at, received_at) FILTER (WHERE event = 'page_view') AS entry_page, \
+           last_value(concat(page_host, page_path) ORDER BY occurred_at, received_at) FILTER (WHERE event = 'page_view') AS exit_page, \
+           count(*) FILTER (WHERE event = 'page_view') AS pages, \
+           count(*) AS interactions, \
+           coalesce(sum(engaged_ms), 0) AS engaged_ms, \
+           first_value(source_medium ORDER BY occurred_at, received_at) AS source_medium, \
+           first_value(source_name ORDER BY occurred_at, received_at) AS source_name, \
+           first_value(country ORDER BY occurred_at, received_at) AS country, \
+           first_value(device ORDER BY occurred_at, received_at) AS device \
+         FROM interactions WHERE visit_id IS NOT NULL GROUP BY site, visit_id",
+    ),
+];
+
+impl From<DataFusionError> for SqlError {
+    fn from(error: DataFusionError) -> Self {
+        let text = text_of(&error);
+        match error.find_root() {
+            DataFusionError::ResourcesExhausted(_) => Self::TooLarge(text),
+            DataFusionError::SQL(..) | DataFusionError::Plan(_) | DataFusionError::SchemaError(..) => Self::Question(text),
+            DataFusionError::NotImplemented(_) => Self::Question(text),
+            _ => Self::Failed(text),
+        }
+    }
+}
+
+/// DataFusion's words, without its list of all columns there are.
+fn text_of(error: &DataFusionError) -> String {
+    let text = error.find_root().strip_backtrace();
+    if let Some((problem, _)) = text.split_once("Valid fields are ") {
+        let problem = problem.trim_end();
+        return format!("{problem} `DESCRIBE interactions` (or trends, visits) lists the columns.");
+    }
+    if text.contains("not found") && text.contains("table '") {
+        return format!("{text}. There are interactions, visits, trends and trends_parts.");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Session, SessionOptions, SqlError};
+    use crate::hit::outcome::{Outcome, Reason};
+    use crate::hit::record::{Number, Text};
+    use crate::lake::sample::{commit, page_view};
+    use arrow::util::pretty::pretty_format_batches;
+    use futures::TryStreamExt;
+    use std::path::Path;
+
+    const DAY: i64 = 86_400;
+
+    async fn session(lake: &Path) -> Session {
+        Session::open(lake, SessionOptions::new(lake.join("../spill"))).await.unwrap()
+    }
+
+    async fn ask(session: &Session, sql: &str) -> Vec<String> {
+        let batches: Vec<_> = session.run(sql).await.unwrap().try_collect().await.unwrap();
+        let text = pretty_format_batches(&batches).unwrap().to_string();
+        let cells = |line: &str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(" ");
+        text.lines().filter(|line| line.starts_with('|')).skip(1).map(cells).collect()
+    }
+
+    /// Two commits over two days: visitor 1 in both, visitors 2 and 3 in one.
+    async fn lake(folder: &Path) -> std::path::PathBuf {
+        let lake = folder.join("lake");
+        let mut engagement = page_view(95, 1, 1, "/left-already");
+        engagement.texts[Text::Event as usize] = "engagement";
+        engagement.numbers[Number::EngagedMs as usize] = Some(7_000);
+        let first = [page_view(10, 1, 1, "/"), page_view(90, 1, 1, "/buy"), engagement, page_view(20, 2, 2, "/")];
+        commit(&lake, 1, &first, &[("acme", Outcome::Refused(Reason::NoConsent), 5)]).await;
+        let mut nobody = page_view(30, 0, 0, "/");
+        (nobody.visitor_id, nobody.visit_id) = (None, None);
+        let second = [page_view(40, 1, 1, "/"), page_view(50, 3, 3, "/"), nobody, page_view(DAY, 2, 4, "/")];
+        commit(&lake, 2, &second, &[("acme", Outcome::Refused(Reason::NoConsent), 6)]).await;
+        lake
+    }
+
+    #[tokio::test]
+    async fn parts_of_a_trend_are_one_row_and_visitors_are_counted_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = session(&lake(folder.path()).await).await;
+        let parts = "SELECT count(*), visitors(visitors_sketch) FROM trends_parts WHERE dimension = 'all' AND day = '2026-11-20'";
+        assert_eq!(ask(&session, parts).await, ["2 3"]);
+        let rows = "SELECT day, interactions, page_views, engaged_ms, estimate(visitors_sketch) FROM trends WHERE dimension = 'all' ORDER BY day";
+        assert_eq!(ask(&session, rows).await, ["2026-11-20 7 6 7000 3", "2026-11-21 1 1 0 1"]);
+        let refused = "SELECT interactions, visitors_sketch IS NULL FROM trends WHERE dimension = 'outcome' AND value = 'no_consent'";
+        assert_eq!(ask(&session, refused).await, ["11 true"]);
+        assert_eq!(ask(&session, "SELECT visitors(visitors_sketch) FROM trends WHERE dimension = 'outcome'").await, ["0"]);
+        let exact = "SELECT count(DISTINCT visitor_id), (SELECT visitors(visitors_sketch) FROM trends WHERE dimension = 'all') FROM interactions";
+        assert_eq!(ask(&session, exact).await, ["3 3"]);
+    }
+
+    #[tokio::test]
+    async fn a_visit_is_a_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = session(&lake(folder.path()).await).await;
+        let sql = "SELECT visit_id, started_at, seconds, entry_page, exit_page, pages, interactions, engaged_ms, source_medium, country, device \
+                   FROM visits ORDER BY visit_id";
+        let visits = ask(&session, sql).await;
+        let digits = "01".repeat(16);
+        let first = format!("{digits} 2026-11-20T00:00:10Z 85 shop.example/ shop.example/buy 3 4 7000 direct FR desktop");
+        assert_eq!((visits.len(), visits[0].as_str()), (4, first.as_str()));
+    }
+
+    #[tokio::test]
+    async fn a_filter_on_the_day_opens_no_other_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = lake(folder.path()).await;
+        std::fs::write(lake.join("interactions/day=2026-11-20/part-orphan.parquet"), "not a table's file").unwrap();
+        let session = session(&lake).await;
+        let files = async |sql: &str| ask(&session, &format!("EXPLAIN {sql}")).await.join("\n").matches(".parquet").count();
+        assert_eq!(files("SELECT event FROM interactions").await, 3);
+        assert_eq!(files("SELECT event FROM interactions WHERE day = '2026-11-20'").await, 2);
+        assert_eq!(files("SELECT event FROM interactions WHERE day > DATE '2026-11-20' AND event = 'x'").await, 1);
+        assert_eq!(files("SELECT event FROM interactions WHERE day < '2026-01-01'").await, 0);
+        assert_eq!(files("SELECT value FROM trends WHERE day = '2026-11-21'").await, 1);
+        assert_eq!(files("SELECT count(*) FROM interactions").await, 0, "the log knows how many rows there are");
+        assert_eq!(ask(&session, "SELECT count(*), count(visitor_id) FROM interactions").await, ["8 7"]);
+        assert_eq!(ask(&session, "SELECT count(*) FROM interactions WHERE day = (SELECT max(day) FROM interactions)").await, ["1"]);
+        assert_eq!(ask(&session, "SELECT event_id FROM interactions LIMIT 3").await.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn predicates_reach_parquet() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = session(&lake(folder.path()).await).await;
+        let plan = ask(&session, "EXPLAIN SELECT event FROM interactions WHERE visitor_id = 'x' AND received_at > '2026-11-20T00:00:30Z'").await.join("\n");
+        assert!(plan.contains("pruning_predicate") && plan.contains("received_at_max"), "{plan}");
+    }
+
+    #[tokio::test]
+    async fn what_would_write_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = session(&lake(folder.path()).await).await;
+        for sql in [
+            "DROP TABLE interactions",
+            "CREATE TABLE x AS SELECT 1",
+            "CREATE VIEW x AS SELECT 1",
+            "CREATE EXTERNAL TABLE x STORED AS PARQUET LOCATION '/etc'",
+            "COPY interactions TO 'x.parquet'",
+            "INSERT INTO interactions SELECT * FROM interactions",
+            "DELETE FROM interactions",
+            "UPDATE interactions SET site = 'x'",
+            "SET datafusion.execution.batch_size = 1",
+            "EXPLAIN ANALYZE COPY interactions TO 'x.parquet'",
+            "PREPARE x AS SELECT 1",
+        ] {
+            let error = session.run(sql).await.map(|_| ()).unwrap_err();
+            assert!(matches!(error, SqlError::Writes(_)), "{sql}: {error:?}");
+        }
+        for sql in ["SELECT 1; SELECT 2", "SELECT", "", "SELECT * FROM '/etc/passwd'", "SELECT visitors('x', 1) FROM trends"] {
+            let error = session.run(sql).await.map(|_| ()).unwrap_err();
+            assert!(matches!(error, SqlError::Question(_)), "{sql}: {error:?}");
+        }
+        for sql in ["SHOW TABLES", "DESCRIBE interactions", "EXPLAIN ANALYZE SELECT count(*) FROM visits", "SHOW COLUMNS FROM visits"] {
+            assert!(!ask(&session, sql).await.is_empty(), "{sql}");
+        }
+    }
+
+    #[tokio::test]
+    async fn errors_say_what_would_be_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Session::open(folder.path(), SessionOptions::new(folder.path().join("spill"))).await.map(|_| ()).unwrap_err();
+        assert!(missing.to_string().contains("there is no table interactions in"), "{missing}");
+        let session = session(&lake(folder.path()).await).await;
+        let error = async |sql: &str| session.run(sql).await.map(|_| ()).unwrap_err().to_string();
+        let column = error("SELECT pge_path FROM interactions").await;
+        assert!(column.contains("No field named pge_path") && column.contains("DESCRIBE") && column.len() < 250, "{column}");
+        let table = error("SELECT 1 FROM hits").await;
+        assert!(table.contains("hits") && table.contains("There are interactions, visits"), "{table}");
+        let stream = session.run("SELECT visitors(CAST(value AS BYTEA)) FROM trends_parts").await.unwrap();
+        let sketch = SqlError::from(stream.try_collect::<Vec<_>>().await.unwrap_err()).to_string();
+        assert!(sketch.contains("no visitors' sketch"), "{sketch}");
+    }
+
+    #[tokio::test]
+    async fn sorting_more_than_fits_goes_to_disk_and_no_further_than_allowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = lake(folder.path()).await;
+        let sql = "SELECT repeat(CAST(value AS VARCHAR), 40) AS pad FROM generate_series(1, 100000) ORDER BY value * 7919 % 100003, pad";
+        let narrow = |spill_bytes_max| SessionOptions { memory_bytes: 4 << 20, spill: folder.path().join("spill"), spill_bytes_max };
+        let session = Session::open(&lake, narrow(1 << 30)).await.unwrap();
+        assert_eq!(ask(&session, sql).await.len(), 100_000);
+        let plan = ask(&session, &format!("EXPLAIN ANALYZE {sql}")).await.join("\n");
+        assert!(plan.lines().any(|line| line.contains("spill_count=") && !line.contains("spill_count=0,")), "{plan}");
+        let session = Session::open(&lake, narrow(1 << 20)).await.unwrap();
+        let error = session.run(sql).await.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
+        assert!(matches!(SqlError::from(error), SqlError::TooLarge(_)));
+    }
+}
