@@ -287,7 +287,7 @@ mod tests {
         let csv = text(&session, "SELECT page_path, properties, received_at, day FROM interactions ORDER BY received_at", Format::Csv).await;
         let lines: Vec<_> = csv.lines().collect();
         assert_eq!(lines[1], "/,\"{\"\"plan\"\":\"\"=1+1\"\",\"\"colour\"\":\"\"\\u001b[31mred\"\"}\",2026-11-20T00:00:01Z,2026-11-20");
-        assert_eq!(lines[2], "\"/a,\"\"b\"\"\",{},2026-11-20T00:00:02Z,2026-11-20");
+        assert_eq!(lines[2], "\"/a,\"\"b\"\"\",,2026-11-20T00:00:02Z,2026-11-20");
         assert_eq!(text(&session, "SELECT site FROM interactions WHERE false", Format::Csv).await, "site\n");
     }
 

@@ -1,7 +1,7 @@
 //! Owns the trends in a terminal: headline numbers, a chart, the most frequent values, the ledger.
 //!
 //! Knows the dimensions of `trends` and how wide a terminal is. Promises: plain text, no line wider
-//! than asked (40 columns at least), nothing that steers the terminal, the same numbers as the SQL
+//! than asked (72 columns at least), nothing that steers the terminal, the same numbers as the SQL
 //! beside it would give. Times are UTC. Reads aggregates alone: no person is in them.
 
 use super::text::{bar, eighths, grouped, left, plain, right};
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 pub async fn report(session: &Session, site: Option<&str>, seconds: i64, now: Moment, width: usize) -> Result<String, SqlError> {
     let asked = Asked::new(session, site, seconds, now);
     let (totals, ledger) = (asked.totals().await?, asked.values(Dimension::Outcome, "interactions", Outcome::COUNT).await?);
-    let mut page = Page { text: String::new(), width: width.max(40) };
+    let mut page = Page { text: String::new(), width: width.max(72) };
     page.title(&asked);
     if totals.interactions == 0 && ledger.is_empty() {
         page.nothing(&asked);
@@ -167,8 +167,7 @@ impl Page {
             self.line(&left(&format!("· Is {:?} a site of the settings? `clearpixel check`", plain(site)), self.width));
         }
         self.line("· Is the tag in the page?");
-        self.line("  <script async src=\"https://HOST/tag.js\"");
-        self.line("   data-site=\"KEY\"></script>");
+        self.line("  <script async src=\"https://HOST/tag.js\" data-site=\"KEY\"></script>");
         self.line("· A longer time: `clearpixel report --last 30d`");
         self.line("· To see it at work: `clearpixel demo`");
     }
@@ -181,14 +180,14 @@ impl Page {
         ];
         let each = self.width / cells.len();
         self.line("");
-        self.line(&cells.map(|(_, number)| right(&grouped(number), each)).concat());
-        self.line(&cells.map(|(name, _)| right(name, each)).concat());
+        self.line(&cells.map(|(_, number)| left(&grouped(number), each)).concat());
+        self.line(&cells.map(|(name, _)| left(name, each)).concat());
         if totals.visits > 0 {
             let pages = tenths(totals.page_views, totals.visits);
             let seconds = totals.engaged_ms / 1_000 / totals.visits;
             self.line("");
             let minutes = format!("{}:{:02}", seconds / 60, seconds % 60);
-            self.line(&right(&format!("a visit: {pages} page views, {minutes} min engaged"), each * cells.len()));
+            self.line(&format!("A visit has {pages} page views and {minutes} minutes of engagement."));
         }
     }
 
@@ -226,17 +225,22 @@ impl Page {
 
     fn list(&mut self, head: &str, measure: &str, values: &[(String, i64)], whole: i64) {
         let Some((_, most)) = values.first() else { return };
-        // Half of what the numbers leave for the names, the rest for the bars.
-        let room = self.width.saturating_sub(NUMBER + SHARE + 2);
-        let name = (room * 3 / 5).min(48);
+        let (name, room) = self.names_and_bars();
         self.line("");
         self.line(&format!("{}{}{}", left(head, name), right(measure, NUMBER), right("share", SHARE)));
         for (value, count) in values {
             let value = if value.is_empty() { "(none)".into() } else { plain(value) };
             let share = format!("{} %", tenths(count.saturating_mul(100), whole));
-            let bar = bar(*count, *most, room - name);
+            let bar = bar(*count, *most, room);
             self.line(&format!("{}{}{}  {bar}", left(&value, name), right(&grouped(*count), NUMBER), right(&share, SHARE)));
         }
+    }
+
+    /// Of what the numbers leave, two thirds for the names and the rest for the bars.
+    fn names_and_bars(&self) -> (usize, usize) {
+        let room = self.width.saturating_sub(NUMBER + SHARE + 2);
+        let names = (room * 2 / 3).min(60);
+        (names, room - names)
     }
 
     fn ledger(&mut self, outcomes: &[(String, i64)]) {
@@ -250,7 +254,7 @@ impl Page {
             .collect();
         self.list("Ledger", "hits", &named, received);
         if received > 0 {
-            self.line(&format!("{}{}", left("received", (self.width.saturating_sub(NUMBER + SHARE + 2) * 3 / 5).min(48)), right(&grouped(received), NUMBER)));
+            self.line(&format!("{}{}", left("received", self.names_and_bars().0), right(&grouped(received), NUMBER)));
         }
     }
 }
@@ -265,8 +269,8 @@ fn step_words(hours: i64) -> String {
         1 => "by hour".to_owned(),
         24 => "by day".to_owned(),
         168 => "by week".to_owned(),
-        _ if hours % 168 == 0 => format!("by {} weeks", hours / 168),
-        _ => format!("by {hours} hours"),
+        _ if hours % 168 == 0 => format!("every {} weeks", hours / 168),
+        _ => format!("every {hours} hours"),
     }
 }
 
@@ -365,13 +369,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let session = session(&folder).await;
         let now = START.plus_seconds(5 * 86_400 - 1);
-        for (site, seconds, columns) in [(Some("acme"), 7 * 86_400, 80), (None, 86_400, 80), (None, 90 * 86_400, 120), (Some("acme"), 36_000, 40)] {
+        for (site, seconds, columns) in [(Some("acme"), 7 * 86_400, 80), (None, 86_400, 80), (None, 90 * 86_400, 120), (Some("acme"), 36_000, 72)] {
             let text = report(&session, site, seconds, now, columns).await.unwrap();
-            println!("{text}");
             for line in text.lines() {
                 assert!(width(line) <= columns && !line.chars().any(char::is_control), "{line:?}");
             }
-            for word in ["visitors", "Page views by", "Pages", "Google", "Countries", "FR", "Devices", "mobile", "engagement"] {
+            for word in ["visitors", "Page views ", "Pages", "Google", "Countries", "FR", "Devices", "mobile", "engagement"] {
                 assert!(text.contains(word), "{word}");
             }
             assert_eq!(text.contains("Sites"), site.is_none());
@@ -385,7 +388,6 @@ mod tests {
         let session = session(&folder).await;
         for site in [Some("it's-another"), None] {
             let text = report(&session, site, 3_600, START.plus_seconds(-86_400), 80).await.unwrap();
-            println!("{text}");
             assert!(text.contains("Nothing was collected") && text.contains("tag.js"));
         }
     }
