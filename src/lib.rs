@@ -12,39 +12,41 @@
 //! carries whole segments into the `lake`. Nothing walks back up.
 
 /// The roof: knows every floor, decides nothing.
-// pub mod cli;
-// pub mod app;
-// pub mod config;
+pub mod cli;
+pub mod app;
+pub mod config;
 
 /// Where HTTP comes in, and where it is forgotten.
 pub mod door {
-    // pub mod listen;
-    // pub mod admin;
-    // pub mod dashboard;
-    // pub mod route;
-    // pub mod demo;
-    // pub mod choices;
-    // pub mod respond;
-    // pub mod request;
-    // pub mod tls;
+    pub mod listen;
+    pub mod admin;
+    pub mod dashboard;
+    pub mod trends;
+    pub mod route;
+    pub mod demo;
+    pub mod choices;
+    pub mod respond;
+    pub mod request;
+    pub mod tls;
 }
 
 /// People's work on the lake: asking it, and bringing the past into it.
 pub mod desk {
     pub mod report;
     pub mod query;
-    // pub mod import;
+    pub mod import;
     pub mod text;
 }
 
 /// The production line of a running collector: tokio, but no HTTP and no Parquet.
 pub mod line {
-    // pub mod collect;
-    // pub mod flush;
-    // pub mod intake;
-    // pub mod ledger;
-    // pub mod board;
-    // pub mod guard;
+    pub mod collect;
+    pub mod flush;
+    pub mod intake;
+    pub mod ledger;
+    pub mod board;
+    pub mod guard;
+    pub mod salts;
 }
 
 /// The tables: Delta Lake and Parquet. Spawns nothing.
@@ -54,6 +56,8 @@ pub mod lake {
     pub mod scan;
     #[cfg(test)]
     pub mod sample;
+    pub mod outcomes;
+    pub mod recall;
     pub mod load;
     pub mod batch;
     pub mod trends;
@@ -74,7 +78,7 @@ pub mod journal {
 pub mod rules {
     pub mod gate;
     pub mod decode {
-        // pub mod log_line;
+        pub mod log_line;
         pub mod native;
     }
     pub mod timing;

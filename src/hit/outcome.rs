@@ -137,6 +137,10 @@ impl Outcome {
     }
 }
 
+/// Hits by how they ended, in the order of `Outcome::ALL`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ends(pub [u64; Outcome::COUNT]);
+
 #[cfg(test)]
 mod tests {
     use super::Outcome;

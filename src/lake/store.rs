@@ -47,39 +47,43 @@ pub fn folder_of(url: &str) -> std::result::Result<PathBuf, StoreError> {
     Ok(PathBuf::from(url))
 }
 
-/// Opens (and makes, where missing) the folder of one table: a store of the whole file system, as Delta
-/// wants it (it puts the URL's path before every name by itself), and the folder's URL.
-pub fn open_table_folder(folder: &std::path::Path) -> std::result::Result<(Arc<dyn ObjectStore>, Url), StoreError> {
+/// A table's folder, opened.
+pub struct TableFolder {
+    /// The table's own files, by paths below the folder.
+    pub files: Arc<dyn ObjectStore>,
+    /// The whole file system, by paths from its root: what the Delta library wants beside a URL.
+    pub root: Arc<dyn ObjectStore>,
+    pub url: Url,
+}
+
+/// Opens (and makes, where missing) the folder of one table.
+pub fn open_table_folder(folder: &std::path::Path) -> std::result::Result<TableFolder, StoreError> {
     let failed = |reason| StoreError::Folder { path: folder.display().to_string(), reason };
     std::fs::create_dir_all(folder).map_err(failed)?;
     rustix::fs::chmod(folder, rustix::fs::Mode::RWXU).map_err(|error| failed(error.into()))?;
     let folder = folder.canonicalize().map_err(failed)?;
     let url = Url::from_directory_path(&folder).map_err(|()| StoreError::NoPlace(folder.display().to_string()))?;
-    let top = folder.parent().unwrap_or(&folder).to_owned();
-    Ok((Arc::new(Durable { files: LocalFileSystem::new(), top }), url))
+    let files = Arc::new(Durable(LocalFileSystem::new_with_prefix(&folder)?));
+    Ok(TableFolder { files, root: Arc::new(Durable(LocalFileSystem::new())), url })
 }
 
 /// A local store whose writes are durable when they return.
 #[derive(Debug)]
-struct Durable {
-    files: LocalFileSystem,
-    /// The lake's folder: directories up to here may be new.
-    top: PathBuf,
-}
+struct Durable(LocalFileSystem);
 
 impl fmt::Display for Durable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "durable {}", self.files)
+        write!(formatter, "durable {}", self.0)
     }
 }
 
 impl Durable {
-    /// Syncs a file and every directory above it that may be new: the partition's, the table's, the lake's.
+    /// Syncs a file and the two directories above it, the ones that a commit may have made.
     fn sync(&self, location: &Path) -> Result<()> {
-        let file = self.files.path_to_filesystem(location)?;
+        let file = self.0.path_to_filesystem(location)?;
         let failed = |source: std::io::Error| object_store::Error::Generic { store: "durable", source: Box::new(source) };
         std::fs::File::open(&file).and_then(|file| file.sync_all()).map_err(failed)?;
-        for folder in file.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.top)) {
+        for folder in file.ancestors().skip(1).take(2) {
             std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
         }
         Ok(())
@@ -89,39 +93,39 @@ impl Durable {
 #[async_trait]
 impl ObjectStore for Durable {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let result = self.files.put_opts(location, payload, options).await?;
+        let result = self.0.put_opts(location, payload, options).await?;
         self.sync(location)?;
         Ok(result)
     }
 
     async fn put_multipart_opts(&self, location: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         // Nothing here writes in parts; a checkpoint may. It holds nothing that the log does not.
-        self.files.put_multipart_opts(location, options).await
+        self.0.put_multipart_opts(location, options).await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.files.get_opts(location, options).await
+        self.0.get_opts(location, options).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.files.delete_stream(locations)
+        self.0.delete_stream(locations)
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.files.list(prefix)
+        self.0.list(prefix)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.files.list_with_delimiter(prefix).await
+        self.0.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.files.copy_opts(from, to, options).await?;
+        self.0.copy_opts(from, to, options).await?;
         self.sync(to)
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.files.rename_opts(from, to, options).await?;
+        self.0.rename_opts(from, to, options).await?;
         self.sync(to)
     }
 }

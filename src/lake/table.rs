@@ -101,13 +101,12 @@ impl Table {
     }
 
     fn place(lake: &Path, name: TableName) -> Result<Self, TableError> {
-        let (files, url) = store::open_table_folder(&lake.join(name.as_str()))?;
+        let folder = store::open_table_folder(&lake.join(name.as_str()))?;
         let failed = |reason| TableError::Delta { table: name.as_str(), reason: Box::new(reason) };
-        let delta = DeltaTableBuilder::from_url(url.clone())
-            .and_then(|builder| builder.with_storage_backend(files, url).build())
+        let delta = DeltaTableBuilder::from_url(folder.url.clone())
+            .and_then(|builder| builder.with_storage_backend(folder.root, folder.url).build())
             .map_err(failed)?;
-        let store = delta.log_store().object_store(None);
-        Ok(Self { name, delta, store })
+        Ok(Self { name, delta, store: folder.files })
     }
 
     async fn exists(&self) -> Result<bool, TableError> {

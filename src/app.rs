@@ -1,0 +1,481 @@
+//! Owns the running collector: what is built in which order, what is spawned, and how it all stops.
+//!
+//! Promises: a port or a lake that cannot be had is told before the first hit is taken; starting after
+//! a crash and after a clean stop is the same; on SIGTERM or SIGINT the doors close first, then the
+//! journals, then the lake gets what is there, each within its time, and what did not finish is named.
+//! The only file that spawns.
+#![expect(clippy::disallowed_methods, reason = "the one place that spawns threads and tasks")]
+#![expect(clippy::disallowed_types, reason = "tells the addresses it listens on")]
+
+use crate::config::{Config, ConfigError};
+use crate::door::admin::{self, Admin};
+use crate::door::demo::Demo;
+use crate::door::listen;
+use crate::door::route::Public;
+use crate::door::tls;
+use crate::hit::clock::Clock;
+use crate::hit::field::Durability;
+use crate::hit::site::Sites;
+use crate::journal::segment::{Directory, Register, Shelf};
+use crate::lake::load::{Lake, LoadError};
+use crate::lake::outcomes::Outcomes;
+use crate::lake::recall::recall;
+use crate::line::board::Board;
+use crate::line::collect::{Collector, Rulebook};
+use crate::line::flush::{Figures, Flusher};
+use crate::line::guard::{Quotas, Repeats, Visits};
+use crate::line::intake::{Intake, Order, keep_journal};
+use crate::line::ledger::Ledger;
+use crate::line::salts::Salts;
+use crate::rules::agent::Classifier;
+use crate::rules::identity::SigningKey;
+use crate::rules::place::{Atlas, AtlasError};
+use crate::rules::source::Sources;
+use bumpalo::Bump;
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::hash::RandomState;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::sync::{Mutex, watch};
+use tokio::task::LocalSet;
+
+/// Why the collector did not start, or did not stop well.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("cannot listen on {address} ({setting}): {reason}")]
+    Listen { setting: &'static str, address: SocketAddr, reason: io::Error },
+    #[error("the data folder {path} cannot be used: {reason}")]
+    DataDir { path: String, reason: io::Error },
+    #[error("the data folder {0} is in use by another collector: give each its own data_dir")]
+    InUse(String),
+    #[error(transparent)]
+    Atlas(#[from] AtlasError),
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    #[error("what the journal holds cannot be brought into the lake: {0}")]
+    Load(#[from] LoadError),
+    #[error("the lake cannot be read: {0}")]
+    Table(#[from] crate::lake::table::TableError),
+    #[error("the data inside the program is broken: {0}")]
+    Assets(String),
+    #[error("a thread cannot be started: {0}")]
+    Thread(io::Error),
+    /// Exit code 70.
+    #[error("stopped with hits still in flight: {0}")]
+    InFlight(String),
+}
+
+/// Runs the collector until it is told to stop.
+pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
+    let workers = if config.workers == 0 { thread::available_parallelism().map_or(1, usize::from) } else { config.workers };
+    let tls = config.tls.as_ref().map(|tls| tls::acceptor(&tls.certificate, &tls.private_key)).transpose()?;
+    // The parsers' data takes some 50 ms to build: meanwhile the lake is opened.
+    let data = thread::spawn(|| Ok::<_, String>((Classifier::new().map_err(|e| e.to_string())?, Sources::new().map_err(|e| e.to_string())?)));
+
+    let listen_failed = |setting, address| move |reason| AppError::Listen { setting, address, reason };
+    let listeners = listen::bind(config.listen, workers).map_err(listen_failed("door.listen", config.listen))?;
+    let admin_listener = listen::bind_one(config.admin_listen, false).map_err(listen_failed("door.admin_listen", config.admin_listen))?;
+    let address_of = |listener: Option<&std::net::TcpListener>, or: SocketAddr| listener.and_then(|l| l.local_addr().ok()).unwrap_or(or);
+    let address = address_of(listeners.first(), config.listen);
+    let admin_address = address_of(Some(&admin_listener), config.admin_listen);
+
+    let folder = DataFolder::open(&config.data_dir)?;
+    let lake_runtime = threaded_runtime("lake")?;
+    let lake = lake_runtime.block_on(Lake::open(&config.lake, &folder.node))?;
+    let (_, highest) = lake_runtime.block_on(lake.committed())?;
+    let shelf: Arc<dyn Shelf> = Arc::new(Directory::open(&config.data_dir.join("journal")).map_err(|reason| folder.failed(reason))?);
+    let register = Register::open(shelf, config.journal_bytes_max, u64::try_from(highest).unwrap_or(0)).map_err(|reason| folder.failed(reason))?;
+    let register = Arc::new(register);
+
+    let clock = Clock::system();
+    let ledger = Arc::new(Ledger::default());
+    let board = Arc::new(Board::default());
+    let figures = Arc::new(Figures::default());
+    let mut flusher = Flusher {
+        lake,
+        register: register.clone(),
+        journals: Vec::new(),
+        ledger: ledger.clone(),
+        figures: figures.clone(),
+        clock: clock.clone(),
+    };
+    let recovered = lake_runtime.block_on(flusher.flush())?;
+    if recovered.rows > 0 {
+        tracing::info!(rows = recovered.rows, "brought into the lake what the last run had acknowledged");
+    }
+    let repeats = Arc::new(Repeats::new(usize::try_from(config.repeats_bytes).unwrap_or(64 << 20)));
+    let visits = Visits::new(VISITS_BYTES);
+    let now = clock.now();
+    lake_runtime.block_on(recall(&config.lake, now.day(), |row| {
+        if now.since(row.received_at) < 86_400_000_000 {
+            repeats.recall(row.site, row.event_id, row.received_at);
+            if let Some(visitor) = row.visitor {
+                visits.attend(visitor, row.received_at);
+            }
+        }
+    }))?;
+
+    let atlas = Arc::new(config.geo_database.as_deref().map_or_else(Atlas::built_in, Atlas::open)?);
+    let (atlas_sender, atlas) = watch::channel(atlas);
+    let (classifier, sources) = data.join().map_err(|_| AppError::Assets("its reader stopped".to_owned()))?.map_err(AppError::Assets)?;
+    let book = Arc::new(Rulebook {
+        sites: Sites::new(config.sites.clone()),
+        sources,
+        classifier: Arc::new(classifier),
+        key: SigningKey::new(folder.secret),
+        salts: Salts::open(&config.data_dir.join("salt")).map_err(|reason| folder.failed(reason))?,
+        repeats: repeats.clone(),
+        visits,
+        quotas: Quotas::new(config.sites.len()),
+        atlas,
+    });
+
+    let (stop_sender, stop) = watch::channel(false);
+    let (journals, journal_threads) = start_journals(workers, config, &register, &ledger, &board)?;
+    flusher.journals.clone_from(&journals);
+
+    let demo = demo.then(|| Demo { dashboard: format!("http://{admin_address}/") });
+    let mut worker_threads = Vec::with_capacity(workers);
+    for (index, (listener, orders)) in listeners.into_iter().zip(journals).enumerate() {
+        let plan = Worker {
+            index,
+            listener,
+            orders,
+            tls: tls.clone(),
+            book: book.clone(),
+            repeats: repeats.clone(),
+            ledger: ledger.clone(),
+            proxies: config.trusted_proxies.clone().into(),
+            demo: demo.clone(),
+            clock: clock.clone(),
+            stop: stop.clone(),
+        };
+        worker_threads.push(named(format!("worker-{index}"), move || plan.run())?);
+    }
+    let admin = Arc::new(Admin {
+        book,
+        ledger,
+        board,
+        register: register.clone(),
+        figures,
+        outcomes: Mutex::new(Outcomes::default()),
+        lake: config.lake.clone(),
+        spill: config.data_dir.join("spill"),
+        node: folder.node.clone(),
+        token_sha256: config.admin_token_sha256,
+        session_key: folder.secret,
+        is_ready: AtomicBool::new(true),
+        clock,
+        stop: stop.clone(),
+    });
+    let admin_thread = start_admin(admin_listener, admin.clone(), config.geo_database.clone(), atlas_sender)?;
+    let (flush_after, flush_rows) = (config.flush_after, config.flush_rows);
+    let flush_stop = stop.clone();
+    let flush_thread = named("flush".to_owned(), move || {
+        lake_runtime.block_on(keep_flushing(&mut flusher, flush_after, flush_rows, flush_stop));
+        (flusher, lake_runtime)
+    })?;
+
+    tracing::info!(public = %address, admin = %admin_address, workers, sites = config.sites.len(), "ready");
+    announce(address, admin_address, tls.is_some(), demo.is_some());
+    wait_for_signal()?;
+    tracing::info!("stopping");
+    admin.is_ready.store(false, Ordering::Release);
+    let _ = stop_sender.send(true);
+    let mut unfinished: Vec<String> = Vec::new();
+    for thread in worker_threads {
+        unfinished.extend(thread.join().unwrap_or_else(|_| Some("a worker that broke down".to_owned())));
+    }
+    // The workers' orders are dropped with them; the flusher's copies go with this.
+    match flush_thread.join() {
+        Ok((mut flusher, lake_runtime)) => {
+            flusher.journals.clear();
+            for thread in journal_threads {
+                if thread.join().is_err() {
+                    unfinished.push("a journal that broke down".to_owned());
+                }
+            }
+            match lake_runtime.block_on(async { tokio::time::timeout(LAST_FLUSH_DEADLINE, flusher.flush()).await }) {
+                Ok(Ok(loaded)) => tracing::info!(rows = loaded.rows, "the lake has everything"),
+                // Nothing is lost: the journal keeps it for the next start.
+                Ok(Err(error)) => tracing::warn!(%error, "the last hits wait in the journal for the next start"),
+                Err(_) => tracing::warn!("the lake took too long: the last hits wait in the journal for the next start"),
+            }
+        }
+        Err(_) => unfinished.push("the flusher, which broke down".to_owned()),
+    }
+    if admin_thread.join().is_err() {
+        tracing::warn!("the admin port broke down");
+    }
+    if unfinished.is_empty() {
+        tracing::info!("stopped");
+        Ok(())
+    } else {
+        Err(AppError::InFlight(unfinished.join(", ")))
+    }
+}
+
+const LAST_FLUSH_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What can be seen wrong with settings without starting: files that they name.
+pub fn check(config: &Config) -> Result<(), AppError> {
+    if let Some(tls) = &config.tls {
+        tls::acceptor(&tls.certificate, &tls.private_key)?;
+    }
+    if let Some(database) = &config.geo_database {
+        Atlas::open(database)?;
+    }
+    Ok(())
+}
+
+/// 2 million visits in progress (see `line::guard`).
+const VISITS_BYTES: usize = 16 << 20;
+
+/// The collector's own files besides journal and lake, held by one process at a time.
+struct DataFolder {
+    path: PathBuf,
+    /// This node's name in the lake: random, made once.
+    node: String,
+    /// Signs ids and tokens: random, made once.
+    secret: [u8; 32],
+    _lock: File,
+}
+
+impl DataFolder {
+    fn open(path: &Path) -> Result<Self, AppError> {
+        let failed = |reason| AppError::DataDir { path: path.display().to_string(), reason };
+        std::fs::create_dir_all(path).map_err(failed)?;
+        rustix::fs::chmod(path, rustix::fs::Mode::RWXU).map_err(|error| failed(error.into()))?;
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path.join("lock")).map_err(failed)?;
+        if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(AppError::InUse(path.display().to_string()));
+        }
+        let secret = kept_bytes(&path.join("secret")).map_err(failed)?;
+        let node = kept_bytes(&path.join("node")).map_err(failed)?;
+        let node = node.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { path: path.to_owned(), node, secret, _lock: lock })
+    }
+
+    fn failed(&self, reason: io::Error) -> AppError {
+        AppError::DataDir { path: self.path.display().to_string(), reason }
+    }
+}
+
+/// The 32 random bytes of a file that only its owner reads; made, durably, where it is missing.
+pub fn kept_bytes(path: &Path) -> io::Result<[u8; 32]> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut bytes = [0; 32];
+    match File::open(path) {
+        Ok(mut file) => {
+            file.read_exact(&mut bytes)?;
+            return Ok(bytes);
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    let fresh = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(bytes)
+}
+
+type Journals = (Vec<SyncSender<Order>>, Vec<JoinHandle<()>>);
+
+fn start_journals(workers: usize, config: &Config, register: &Arc<Register>, ledger: &Arc<Ledger>, board: &Arc<Board>) -> Result<Journals, AppError> {
+    let sync = config.durability == Durability::Disk;
+    // One hasher for all, so that a visitor met by two workers is one on the board.
+    let hasher = RandomState::new();
+    let (mut senders, mut threads) = (Vec::new(), Vec::new());
+    for index in 0..workers {
+        // One group in flight and one order to seal: more never wait.
+        let (sender, orders) = sync_channel(4);
+        let (register, ledger, board, hasher) = (register.clone(), ledger.clone(), board.clone(), hasher.clone());
+        threads.push(named(format!("journal-{index}"), move || keep_journal(&orders, register, sync, &ledger, &board, hasher))?);
+        senders.push(sender);
+    }
+    Ok((senders, threads))
+}
+
+/// What a worker's thread is given.
+struct Worker {
+    index: usize,
+    listener: std::net::TcpListener,
+    orders: SyncSender<Order>,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+    book: Arc<Rulebook>,
+    repeats: Arc<Repeats>,
+    ledger: Arc<Ledger>,
+    proxies: Arc<[ipnet::IpNet]>,
+    demo: Option<Demo>,
+    clock: Clock,
+    stop: watch::Receiver<bool>,
+}
+
+impl Worker {
+    /// Runs until told to stop; what did not finish is its result.
+    fn run(self) -> Option<String> {
+        let Ok(runtime) = runtime(&format!("worker-{}", self.index)) else {
+            return Some(format!("worker-{} never started", self.index));
+        };
+        LocalSet::new().block_on(&runtime, async {
+            let intake = Rc::new(Intake::new(self.index, self.orders, self.repeats, self.ledger));
+            let collector = Collector::new(self.book, intake.clone());
+            let public = Public { collector, clock: self.clock, trusted_proxies: self.proxies, demo: self.demo, arena: RefCell::new(Bump::new()) };
+            let pumped = intake.clone();
+            tokio::task::spawn_local(async move { pumped.pump().await });
+            let tallied = intake.clone();
+            tokio::task::spawn_local(async move {
+                let mut every = tokio::time::interval(TALLY_EVERY);
+                loop {
+                    every.tick().await;
+                    tallied.turn_in_tallies();
+                }
+            });
+            let finished = listen::serve(self.listener, Rc::new(public), self.tls, self.stop).await;
+            intake.turn_in_tallies();
+            for _ in 0..200 {
+                if intake.is_idle() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            match (finished, intake.is_idle()) {
+                (true, true) => None,
+                (false, _) => Some(format!("connections of worker-{}", self.index)),
+                (true, false) => Some(format!("the journal of worker-{}", self.index)),
+            }
+        })
+    }
+}
+
+const TALLY_EVERY: Duration = Duration::from_millis(100);
+
+/// Flushes when it is time and when there is enough, until told to stop.
+async fn keep_flushing(flusher: &mut Flusher, after: Duration, rows: u64, mut stop: watch::Receiver<bool>) {
+    let mut waited = Duration::ZERO;
+    let mut pause = Duration::ZERO;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => waited += LOOK_EVERY,
+            _ = stop.changed() => return,
+        }
+        // Rows are not counted on the road: a row is some 200 bytes of journal.
+        let is_enough = flusher.register.bytes() / BYTES_A_ROW >= rows;
+        if (waited >= after || is_enough) && waited >= pause {
+            waited = Duration::ZERO;
+            pause = match flusher.flush().await {
+                Ok(_) => Duration::ZERO,
+                Err(error) => {
+                    tracing::error!(%error, "the lake does not have the newest hits; they wait in the journal");
+                    (pause * 2).clamp(Duration::from_secs(1), after)
+                }
+            };
+        }
+    }
+}
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const BYTES_A_ROW: u64 = 200;
+
+fn start_admin(
+    listener: std::net::TcpListener,
+    admin: Arc<Admin>,
+    geo_database: Option<PathBuf>,
+    atlas: watch::Sender<Arc<Atlas>>,
+) -> Result<JoinHandle<()>, AppError> {
+    named("admin".to_owned(), move || {
+        let Ok(runtime) = threaded_runtime("admin") else { return };
+        LocalSet::new().block_on(&runtime, async {
+            let stop = admin.stop.clone();
+            tokio::task::spawn_local(keep_atlas(geo_database, atlas, stop));
+            admin::serve(listener, admin).await;
+        });
+    })
+}
+
+/// Reads the operator's country database again when it changes; one that cannot be read changes nothing.
+async fn keep_atlas(path: Option<PathBuf>, atlas: watch::Sender<Arc<Atlas>>, mut stop: watch::Receiver<bool>) {
+    let Some(path) = path else {
+        // Held until the end: without a sender workers would take the atlas for gone.
+        let _ = stop.changed().await;
+        return;
+    };
+    let stamp = || std::fs::metadata(&path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
+    let mut known = stamp();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(ATLAS_LOOK_EVERY) => {}
+            _ = stop.changed() => return,
+        }
+        let now = stamp();
+        if now.is_some() && now != known {
+            known = now;
+            let loaded = match Atlas::open(&path) {
+                Ok(read) => Some(Arc::new(read)),
+                Err(error) => {
+                    tracing::warn!(%error, "the country database changed and cannot be read; the one before stays in use");
+                    None
+                }
+            };
+            if let Some(read) = loaded {
+                tracing::info!("the country database changed and was read again");
+                let _ = atlas.send(read);
+            }
+        }
+    }
+}
+
+const ATLAS_LOOK_EVERY: Duration = Duration::from_secs(2);
+
+fn announce(address: SocketAddr, admin: SocketAddr, tls: bool, demo: bool) {
+    let scheme = if tls { "https" } else { "http" };
+    let mut out = io::stdout().lock();
+    let _ = if demo {
+        writeln!(out, "clearpixel demo\n  shop       {scheme}://{address}/\n  dashboard  http://{admin}/\nStop with Ctrl-C.")
+    } else {
+        writeln!(out, "clearpixel\n  public  {scheme}://{address}/\n  admin   http://{admin}/")
+    };
+    let _ = out.flush();
+}
+
+fn wait_for_signal() -> Result<(), AppError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    runtime("signals")?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Thread)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Thread)?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
+}
+
+fn runtime(name: &str) -> Result<tokio::runtime::Runtime, AppError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().thread_name(name).build().map_err(AppError::Thread)
+}
+
+/// For what reads the lake: its library blocks on tasks of its own, which needs a second thread.
+fn threaded_runtime(name: &str) -> Result<tokio::runtime::Runtime, AppError> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().thread_name(name).build().map_err(AppError::Thread)
+}
+
+fn named<T: Send + 'static>(name: String, body: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>, AppError> {
+    thread::Builder::new().name(name).spawn(body).map_err(AppError::Thread)
+}

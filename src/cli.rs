@@ -1,0 +1,255 @@
+//! Owns the command line: names, options, exit codes.
+//!
+//! Promises: exit 0 done, 1 failed while running, 2 wrong usage, 64 bad settings, 70 stopped with hits
+//! still in flight; messages for people go to standard error, results to standard output.
+#![expect(clippy::disallowed_types, reason = "addresses to listen on are options")]
+
+use crate::app::{self, AppError};
+use crate::config::{self, Config, ConfigError};
+use crate::desk::import::{self, Import};
+use crate::desk::query::{self, Format};
+use crate::desk::report;
+use crate::hit::clock::Clock;
+use crate::lake::sql::{Session, SessionOptions};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// A tracking pixel and interaction-data collector that decides before it keeps.
+#[derive(Parser)]
+#[command(name = "clearpixel", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the collector with one site and a demonstration shop; needs no settings.
+    Demo {
+        /// Where data is kept.
+        #[arg(long, value_name = "DIR", default_value = "./clearpixel-data")]
+        data: PathBuf,
+        /// The public port.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+        /// The admin port.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+        admin_listen: SocketAddr,
+    },
+    /// Start the collector.
+    Serve {
+        /// The settings (TOML).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Read the settings and say what is wrong with them.
+    Check {
+        /// The settings (TOML).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// List every setting: name, unit, default, meaning, value in force.
+    Settings {
+        /// Show the values in force with these settings.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Bring in past interactions from web-server logs or NDJSON, through the same gate as live hits.
+    Import {
+        /// The site they belong to.
+        #[arg(long, value_name = "KEY")]
+        site: String,
+        /// `combined` (Apache, nginx) or `ndjson` (the native event form, one a line).
+        #[arg(long, value_enum)]
+        format: import::Format,
+        /// Write the lines that could not be read to this file.
+        #[arg(long, value_name = "FILE")]
+        rejects: Option<PathBuf>,
+        #[command(flatten)]
+        place: Place,
+        /// The files; a second run of the same file adds nothing.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Ask the lake in SQL, with no server running or beside one.
+    Query {
+        /// A SELECT over `interactions`, `trends` and `visits`; `visitors(sketch)` merges and estimates.
+        sql: String,
+        #[arg(long, default_value = "table", value_name = "FORMAT", value_parser = ["table", "csv", "ndjson", "parquet"])]
+        format: String,
+        /// Write to this file instead of standard output.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show the trends in a terminal, with charts.
+    Report {
+        /// One site; all where absent.
+        #[arg(long, value_name = "KEY")]
+        site: Option<String>,
+        /// How far to look back: `24h`, `7d`.
+        #[arg(long, value_name = "TIME", default_value = "7d", value_parser = config::parse_seconds)]
+        last: i64,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Which data: by settings, or by folder.
+#[derive(Args)]
+struct Place {
+    /// The settings (TOML).
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    config: Option<PathBuf>,
+    /// The data folder.
+    #[arg(long, value_name = "DIR", default_value = "./clearpixel-data")]
+    data: PathBuf,
+}
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(matches!(cli.command, Command::Serve { .. }));
+    match dispatch(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut out = io::stderr().lock();
+            let _ = writeln!(out, "{error}");
+            ExitCode::from(code_of(&*error))
+        }
+    }
+}
+
+/// The whole of `--help`, for the documentation.
+pub fn document() -> String {
+    let mut text = String::from("# Commands\n\nGenerated from `src/cli.rs`. Exit codes: 0 done, 1 failed while running, 2 wrong usage, 64 bad settings, 70 stopped with hits still in flight.\n");
+    let mut command = Cli::command();
+    command.build();
+    for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+        let help = sub.render_long_help().to_string();
+        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+        text.push_str(&format!("\n## clearpixel {}\n\n```text\n{}\n```\n", sub.get_name(), help.join("\n")));
+    }
+    text
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+fn code_of(error: &(dyn std::error::Error + 'static)) -> u8 {
+    if error.is::<ConfigError>() {
+        return 64;
+    }
+    match error.downcast_ref::<AppError>() {
+        Some(AppError::Config(_)) => 64,
+        Some(AppError::InFlight(_)) => 70,
+        Some(_) | None => 1,
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo { data, listen, admin_listen } => {
+            let config = Config { listen, admin_listen, ..demo_config(&data)? };
+            Ok(app::run(&config, true)?)
+        }
+        Command::Serve { config } => Ok(app::run(&Config::read(&config)?, false)?),
+        Command::Check { config } => {
+            let read = Config::read(&config)?;
+            app::check(&read)?;
+            Ok(writeln!(io::stdout().lock(), "{}: no faults; {} sites", config.display(), read.sites.len())?)
+        }
+        Command::Settings { config } => settings(config.as_deref()),
+        Command::Import { site, format, rejects, place, files } => {
+            let config = place.config()?;
+            Ok(import::import(&Import { sites: &config.sites, lake: &config.lake, geo_database: config.geo_database.as_deref(), site: &site, format, rejects: rejects.as_deref() }, &files, &Clock::system())?)
+        }
+        Command::Query { sql, format, output, place } => query(&sql, &format, output.as_deref(), &place.config()?),
+        Command::Report { site, last, place } => {
+            let config = place.config()?;
+            let text = async_runtime()?.block_on(async {
+                let session = open_session(&config).await?;
+                Ok::<_, Failure>(report::report(&session, site.as_deref(), last, Clock::system().now(), 80).await?)
+            })?;
+            Ok(io::stdout().lock().write_all(text.as_bytes())?)
+        }
+    }
+}
+
+/// The settings of `demo`: one site, and a lake that shows what came within two seconds.
+fn demo_config(data: &Path) -> Result<Config, ConfigError> {
+    let data = data.display().to_string();
+    let text = format!(
+        "data_dir = {}\n[lake]\nflush_after = \"2s\"\n[[site]]\nkey = \"demo\"\nname = \"Demonstration shop\"\n",
+        toml::Value::String(data)
+    );
+    Config::parse(&text, "demo")
+}
+
+impl Place {
+    fn config(&self) -> Result<Config, ConfigError> {
+        match &self.config {
+            Some(file) => Config::read(file),
+            None => demo_config(&self.data),
+        }
+    }
+}
+
+fn settings(file: Option<&Path>) -> Result<(), Failure> {
+    let config = match file {
+        Some(file) => Config::read(file)?,
+        None => Config::parse("[[site]]\nkey = \"acme\"\n", "defaults")?,
+    };
+    let mut out = io::stdout().lock();
+    for setting in config::SETTINGS {
+        let default = if setting.default.is_empty() { "absent" } else { setting.default };
+        let in_force: Vec<&str> = config.in_force.iter().filter(|(name, _)| name == setting.name).map(|(_, value)| value.as_str()).collect();
+        let in_force = if file.is_some() { format!("\n    in force: {}", in_force.join(" | ")) } else { String::new() };
+        writeln!(out, "{} ({}; default {default})\n    {}{in_force}", setting.name, setting.unit, setting.meaning)?;
+    }
+    Ok(())
+}
+
+fn query(sql: &str, format: &str, output: Option<&Path>, config: &Config) -> Result<(), Failure> {
+    let format = Format::from_name(format).unwrap_or(Format::Table);
+    if format == Format::Parquet && output.is_none() && io::stdout().is_terminal() {
+        return Err("Parquet is not for terminals: add --output FILE".into());
+    }
+    let answered = async_runtime()?.block_on(async {
+        let session = open_session(config).await?;
+        let out: Box<dyn Write + Send> = match output {
+            Some(path) => Box::new(io::BufWriter::new(std::fs::File::create(path).map_err(|error| format!("{}: {error}", path.display()))?)),
+            None => Box::new(io::BufWriter::new(io::stdout())),
+        };
+        Ok::<_, Failure>(query::query(&session, sql, format, out).await?)
+    })?;
+    let _ = answered;
+    Ok(())
+}
+
+async fn open_session(config: &Config) -> Result<Session, Failure> {
+    let options = SessionOptions::new(config.data_dir.join("spill"));
+    Ok(Session::open(&config.lake, options).await?)
+}
+
+fn async_runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// The log: JSON lines for a service, plain lines for people; `CLEARPIXEL_LOG` sets the level.
+#[expect(clippy::disallowed_methods, reason = "the one environment variable, read once at the start")]
+fn start_log(as_json: bool) {
+    let level = std::env::var("CLEARPIXEL_LOG").unwrap_or_else(|_| if as_json { "info" } else { "warn" }.to_owned());
+    // Libraries say only what is wrong: their lower levels tell of paths and tables at length.
+    let level = format!("warn,clearpixel={level}");
+    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(io::stderr).with_ansi(false);
+    if as_json {
+        builder.json().init();
+    } else {
+        builder.init();
+    }
+}

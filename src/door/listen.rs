@@ -1,0 +1,128 @@
+//! Owns the sockets: binding them, accepting, and the life of a connection.
+//!
+//! Each worker has a listener of its own on the same port (`SO_REUSEPORT`); the kernel spreads
+//! connections over them. Promises: a port that cannot be had is told before anything starts; a
+//! connection that is slow with its headers is closed after 10 s; on stop, connections finish what they
+//! are at and no more. Limits: 10,000 connections a worker, each with at most 48 KiB of head (16 KiB
+//! request line and 32 KiB headers): 480 MB a worker if all send their most at once.
+#![expect(clippy::disallowed_types, reason = "binds and accepts: addresses of sockets")]
+
+use super::respond::{self, Reply};
+use super::route::Public;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// Serves one worker's listener until `stop` says so; `true` where every connection had finished in time.
+pub async fn serve(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcceptor>, mut stop: watch::Receiver<bool>) -> bool {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a listener cannot be served");
+            return false;
+        }
+    };
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) if connections.len() < CONNECTIONS_MAX => {
+                    // Answers are one small write each: waiting for more would only delay them.
+                    let _ = stream.set_nodelay(true);
+                    let (public, tls, stop) = (public.clone(), tls.clone(), stop.clone());
+                    connections.spawn_local(async move {
+                        match tls {
+                            None => converse(stream, peer.ip(), public, stop).await,
+                            Some(tls) => {
+                                if let Ok(Ok(stream)) = tokio::time::timeout(HEADER_DEADLINE, tls.accept(stream)).await {
+                                    converse(stream, peer.ip(), public, stop).await;
+                                }
+                            }
+                        }
+                    });
+                }
+                Ok(_) => tracing::warn!(connections = CONNECTIONS_MAX, "a connection was turned away: too many are open"),
+                Err(error) => {
+                    // Out of file descriptors, most likely: waiting frees some.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            _ = stop.changed() => break,
+        }
+    }
+    drop(listener);
+    let finished = async { while connections.join_next().await.is_some() {} };
+    tokio::time::timeout(STOP_DEADLINE, finished).await.is_ok()
+}
+
+/// Binds `workers` listeners on one address; port 0 takes a free one, the same for all.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let first = bind_one(address, true)?;
+    let address = first.local_addr()?;
+    let mut listeners = vec![first];
+    for _ in 1..workers {
+        listeners.push(bind_one(address, true)?);
+    }
+    Ok(listeners)
+}
+
+/// Binds one listener for itself alone.
+pub fn bind_one(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4_096)?;
+    Ok(socket.into())
+}
+
+pub const CONNECTIONS_MAX: usize = 10_000;
+pub const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+/// A reply waits for the disk at most; a connection that takes longer than this is cut.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
+const HEADERS_MAX: usize = 32 << 10;
+pub const HEAD_MAX: usize = HEADERS_MAX + (16 << 10);
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, peer: IpAddr, public: Rc<Public>, mut stop: watch::Receiver<bool>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let public = public.clone();
+        async move { Ok::<Reply, Infallible>(answer(&public, request, peer).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_DEADLINE)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        // How a client breaks off is its own affair.
+        _ = connection.as_mut() => return,
+        _ = stop.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn answer(public: &Public, request: Request<Incoming>, peer: IpAddr) -> Reply {
+    let headers: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers > HEADERS_MAX {
+        return respond::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are longer than 32 KiB.\n");
+    }
+    public.answer(request, peer).await
+}

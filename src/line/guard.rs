@@ -1,0 +1,280 @@
+//! Owns what keeps hits from counting twice or too often: the memory of event ids, the visits in
+//! progress, the quotas of sites.
+//!
+//! Promises fixed memory: both memories are tables of 64-bit words that never grow, shared by all
+//! workers without locks. An event id is remembered for 24 hours, as 46 bits of a keyed hash in a bucket
+//! of eight: a fresh id is taken for a repeat with a chance of 8 / 2^46, one in 9 × 10^12. 64 MiB hold
+//! 8 million ids, 97 a second for 24 h; beyond that the oldest is forgotten first, and what repeats
+//! then is removed later, exactly, from the lake. Never stores an id itself.
+
+use crate::hit::clock::Moment;
+use crate::hit::field::Id;
+use crate::rules::identity;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const BUCKET: usize = 8;
+
+/// The memory of event ids.
+pub struct Repeats {
+    slots: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+/// What is known of an event id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// Never seen: it is noted now, as on its way. `settle` says how that ended.
+    Fresh(Noted),
+    /// On its way at this moment, not durable yet: `fate` says what becomes of it.
+    Pending(Noted),
+    /// Durable within the last 24 hours.
+    Durable,
+}
+
+/// An event id that is on its way into the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Noted {
+    slot: usize,
+    word: u64,
+}
+
+// A word: 46 bits of hash, 16 bits of hour, 1 bit "durable", 1 bit "used".
+const USED: u64 = 1;
+const DURABLE: u64 = 2;
+const HOUR_SHIFT: u32 = 2;
+const HOUR_MASK: u64 = 0xffff;
+const HASH_MASK: u64 = !((1 << 18) - 1);
+
+impl Repeats {
+    /// A memory of `bytes`, rounded down to whole buckets of 64 bytes.
+    pub fn new(bytes: usize) -> Self {
+        let slots = (bytes / 64).max(1) * BUCKET;
+        Self { slots: (0..slots).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
+    }
+
+    /// Looks an event id up, and notes it where it is fresh.
+    pub fn look(&self, site: &str, event_id: &str, now: Moment) -> Seen {
+        let hash = self.hasher.hash_one((site, event_id));
+        let hour = hour_of(now);
+        let word = (hash & HASH_MASK) | (hour << HOUR_SHIFT) | USED;
+        let start = self.bucket(hash);
+        loop {
+            let mut oldest = (start, 0, u64::MAX);
+            for slot in start..start + BUCKET {
+                let there = self.load(slot);
+                let age = age_of(there, hour);
+                if there & USED != 0 && there & HASH_MASK == hash & HASH_MASK && age <= 24 {
+                    return if there & DURABLE == 0 { Seen::Pending(Noted { slot, word: there }) } else { Seen::Durable };
+                }
+                // Empty first, then the oldest; what is on its way is never pushed out.
+                let rank = if there & USED == 0 { 0 } else if there & DURABLE == 0 && age <= 1 { u64::MAX } else { u64::MAX - 1 - age };
+                if rank < oldest.2 {
+                    oldest = (slot, there, rank);
+                }
+            }
+            let (slot, there, rank) = oldest;
+            if rank == u64::MAX {
+                // Eight ids on their way in one bucket: this one goes without a memory.
+                return Seen::Fresh(Noted { slot: usize::MAX, word });
+            }
+            if self.swap(slot, there, word) {
+                return Seen::Fresh(Noted { slot, word });
+            }
+        }
+    }
+
+    /// Says how it ended: durable, or not, in which case the id is forgotten.
+    pub fn settle(&self, noted: Noted, is_durable: bool) {
+        // Where another took the slot meanwhile, there is nothing to say.
+        self.swap(noted.slot, noted.word, if is_durable { noted.word | DURABLE } else { 0 });
+    }
+
+    /// What became of an id that was on its way: durable or not, or `None` while it still is.
+    pub fn fate(&self, noted: Noted) -> Option<bool> {
+        let there = self.load(noted.slot);
+        if there == noted.word { None } else { Some(there == noted.word | DURABLE) }
+    }
+
+    /// Remembers an id that the lake or the journal has already.
+    pub fn recall(&self, site: &str, event_id: &str, received_at: Moment) {
+        if let Seen::Fresh(noted) = self.look(site, event_id, received_at) {
+            self.settle(noted, true);
+        }
+    }
+
+    fn bucket(&self, hash: u64) -> usize {
+        // The low bits are not part of the word, the bucket takes them and more.
+        let buckets = self.slots.len() / BUCKET;
+        (hash.rotate_left(23) as usize % buckets) * BUCKET
+    }
+
+    fn load(&self, slot: usize) -> u64 {
+        self.slots.get(slot).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    fn swap(&self, slot: usize, from: u64, to: u64) -> bool {
+        self.slots.get(slot).is_some_and(|word| word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok())
+    }
+}
+
+fn hour_of(now: Moment) -> u64 {
+    now.hour().0.unsigned_abs() & HOUR_MASK
+}
+
+fn age_of(word: u64, hour: u64) -> u64 {
+    hour.wrapping_sub((word >> HOUR_SHIFT) & HOUR_MASK) & HOUR_MASK
+}
+
+/// The visits in progress: one word a visitor, `[hash 22][start minute 21][last minute 21]`. 16 MiB
+/// hold 2 million visitors within half an hour. Two visitors share a word with a chance of 8 / 2^22 in a
+/// full table; then one's visit may seem to have begun with the other's, but ids never mix, since a
+/// visit's id is made of its visitor's.
+pub struct Visits {
+    slots: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+/// A visit ends after so much silence.
+pub const VISIT_SILENCE_MINUTES: i64 = 30;
+const MINUTE_MASK: u64 = (1 << 21) - 1;
+
+impl Visits {
+    pub fn new(bytes: usize) -> Self {
+        let slots = (bytes / 64).max(1) * BUCKET;
+        Self { slots: (0..slots).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
+    }
+
+    /// The visit of an interaction of `visitor` at `now`, and whether it begins with it.
+    pub fn attend(&self, visitor: Id, now: Moment) -> (Id, bool) {
+        let hash = self.hasher.hash_one(visitor.0);
+        let mark = hash >> 42;
+        let minute = now.minute().unsigned_abs() & MINUTE_MASK;
+        let start = (hash as usize % (self.slots.len() / BUCKET)) * BUCKET;
+        loop {
+            let mut oldest = (start, 0, 0);
+            for slot in start..start + BUCKET {
+                let there = self.slots.get(slot).map_or(0, |word| word.load(Ordering::Acquire));
+                let silence = minute.wrapping_sub(there) & MINUTE_MASK;
+                let is_open = silence <= VISIT_SILENCE_MINUTES.unsigned_abs() || silence > MINUTE_MASK / 2;
+                if there != 0 && there >> 42 == mark && is_open {
+                    let began = (there >> 21) & MINUTE_MASK;
+                    let last = if silence > MINUTE_MASK / 2 { there & MINUTE_MASK } else { minute };
+                    if there & MINUTE_MASK != last && !self.swap(slot, there, (mark << 42) | (began << 21) | last) {
+                        continue;
+                    }
+                    return (identity::visit(visitor, full_minute(began, now)), false);
+                }
+                let rank = if there == 0 { u64::MAX } else { silence };
+                if rank >= oldest.2 {
+                    oldest = (slot, there, rank);
+                }
+            }
+            if self.swap(oldest.0, oldest.1, (mark << 42) | (minute << 21) | minute) {
+                return (identity::visit(visitor, now.minute()), true);
+            }
+        }
+    }
+
+    fn swap(&self, slot: usize, from: u64, to: u64) -> bool {
+        self.slots.get(slot).is_some_and(|word| word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok())
+    }
+}
+
+/// The minute since the epoch whose low 21 bits are `low`, at or before `now`.
+const fn full_minute(low: u64, now: Moment) -> i64 {
+    let minute = now.minute();
+    let back = (minute.unsigned_abs().wrapping_sub(low)) & MINUTE_MASK;
+    minute - back as i64
+}
+
+/// How many hits of each site came in this second: `[second 32][count 32]`.
+pub struct Quotas(Box<[AtomicU64]>);
+
+impl Quotas {
+    pub fn new(sites: usize) -> Self {
+        Self((0..sites).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Counts a hit of the site; whether it is one more than `most` (0 = any number) in this second.
+    pub fn exceeds(&self, site: usize, most: u32, now: Moment) -> bool {
+        if most == 0 {
+            return false;
+        }
+        let Some(word) = self.0.get(site) else { return false };
+        let second = now.seconds().unsigned_abs() & 0xffff_ffff;
+        let counted = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |there| {
+            let count = if there >> 32 == second { (there & 0xffff_ffff).saturating_add(1).min(0xffff_ffff) } else { 1 };
+            Some((second << 32) | count)
+        });
+        let before = counted.unwrap_or(0);
+        before >> 32 == second && before & 0xffff_ffff >= u64::from(most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Quotas, Repeats, Seen, Visits};
+    use crate::hit::clock::Moment;
+    use crate::hit::field::Id;
+
+    const NOW: Moment = Moment(1_700_000_000_000_000);
+
+    #[test]
+    fn an_id_is_fresh_once_for_a_day() {
+        let repeats = Repeats::new(1 << 20);
+        let Seen::Fresh(noted) = repeats.look("acme", "1", NOW) else { panic!() };
+        assert_eq!(repeats.look("acme", "1", NOW), Seen::Pending(noted));
+        assert_eq!(repeats.fate(noted), None);
+        repeats.settle(noted, true);
+        assert_eq!(repeats.fate(noted), Some(true));
+        assert_eq!(repeats.look("acme", "1", NOW), Seen::Durable);
+        assert_eq!(repeats.look("acme", "1", NOW.plus_seconds(23 * 3_600)), Seen::Durable);
+        assert!(matches!(repeats.look("other", "1", NOW), Seen::Fresh(_)));
+        assert!(matches!(repeats.look("acme", "1", NOW.plus_seconds(26 * 3_600)), Seen::Fresh(_)));
+    }
+
+    #[test]
+    fn an_id_that_did_not_become_durable_may_come_again() {
+        let repeats = Repeats::new(1 << 20);
+        let Seen::Fresh(noted) = repeats.look("acme", "1", NOW) else { panic!() };
+        repeats.settle(noted, false);
+        assert!(matches!(repeats.look("acme", "1", NOW), Seen::Fresh(_)));
+    }
+
+    #[test]
+    fn a_full_memory_forgets_the_oldest_and_takes_no_fresh_id_for_a_repeat() {
+        let repeats = Repeats::new(64 * 16);
+        for number in 0..10_000 {
+            let now = NOW.plus_seconds(number * 10);
+            let Seen::Fresh(noted) = repeats.look("acme", &number.to_string(), now) else { panic!("{number}") };
+            repeats.settle(noted, true);
+        }
+        let last = NOW.plus_seconds(99_990);
+        assert_eq!(repeats.look("acme", "9999", last), Seen::Durable);
+        assert!(matches!(repeats.look("acme", "0", last), Seen::Fresh(_)));
+    }
+
+    #[test]
+    fn a_visit_ends_after_half_an_hour_of_silence() {
+        let visits = Visits::new(1 << 16);
+        let visitor = Id([3; 16]);
+        let (first, begins) = visits.attend(visitor, NOW);
+        assert!(begins);
+        for minutes in [1, 29, 59, 89] {
+            assert_eq!(visits.attend(visitor, NOW.plus_seconds(minutes * 60)), (first, false), "{minutes}");
+        }
+        let (second, begins) = visits.attend(visitor, NOW.plus_seconds(121 * 60));
+        assert!(begins && second != first);
+        assert!(visits.attend(Id([4; 16]), NOW).1);
+    }
+
+    #[test]
+    fn a_quota_is_per_second() {
+        let quotas = Quotas::new(1);
+        let over: Vec<bool> = (0..5).map(|_| quotas.exceeds(0, 3, NOW)).collect();
+        assert_eq!(over, [false, false, false, true, true]);
+        assert!(!quotas.exceeds(0, 3, NOW.plus_seconds(1)));
+        assert!(!quotas.exceeds(0, 0, NOW));
+    }
+}

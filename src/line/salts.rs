@@ -1,0 +1,140 @@
+//! Owns the salt of daily ids: random, one a UTC day, in memory and in one file that outlives a restart
+//! of the day but not the day.
+//!
+//! Promises: when the day is over its salt is overwritten, in the file as well, and nobody can compute
+//! that day's ids again. Never in a log, never in the lake.
+
+use crate::hit::clock::Day;
+use crate::rules::identity::DailySalt;
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+/// The salt of today.
+pub struct Salts {
+    path: Option<PathBuf>,
+    today: RwLock<Option<(Day, DailySalt)>>,
+    /// Days before today, for an import alone: they die with its process.
+    past: RwLock<HashMap<Day, DailySalt>>,
+}
+
+impl Salts {
+    /// The salt of `day`, made anew where the day is new; `None` where there is no randomness, or for a
+    /// day that is over.
+    pub fn of(&self, day: Day) -> Option<DailySalt> {
+        {
+            let today = self.today.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some((known, salt)) = &*today {
+                if *known == day {
+                    return Some(salt.clone());
+                }
+                if day < *known {
+                    return self.of_the_past(day);
+                }
+            }
+        }
+        let mut today = self.today.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, salt)) = &*today
+            && *known == day
+        {
+            return Some(salt.clone());
+        }
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).ok()?;
+        if let Some(path) = &self.path
+            && let Err(error) = overwrite(path, day, &bytes)
+        {
+            tracing::warn!(%error, "today's salt is in memory only: daily ids change with a restart");
+        }
+        if let Some((before, salt)) = today.replace((day, DailySalt(bytes)))
+            && self.path.is_none()
+        {
+            self.past.write().unwrap_or_else(PoisonError::into_inner).insert(before, salt);
+        }
+        Some(DailySalt(bytes))
+    }
+
+    /// Reads the salt that an earlier process of the same day left in `path`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let today = match std::fs::File::open(path) {
+            Ok(mut file) => {
+                let mut bytes = [0; LENGTH];
+                match file.read_exact(&mut bytes) {
+                    Ok(()) => parse(&bytes),
+                    Err(_) => None,
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { path: Some(path.to_owned()), today: RwLock::new(today), past: RwLock::default() })
+    }
+
+    /// Salts that live in memory alone, of any day: for an import. Nobody can compute their ids once its
+    /// process has ended.
+    pub fn in_memory() -> Self {
+        Self { path: None, today: RwLock::new(None), past: RwLock::default() }
+    }
+
+    fn of_the_past(&self, day: Day) -> Option<DailySalt> {
+        if self.path.is_some() {
+            return None;
+        }
+        let mut past = self.past.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(salt) = past.get(&day) {
+            return Some(salt.clone());
+        }
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).ok()?;
+        past.insert(day, DailySalt(bytes));
+        Some(DailySalt(bytes))
+    }
+}
+
+const LENGTH: usize = 40;
+
+fn parse(bytes: &[u8; LENGTH]) -> Option<(Day, DailySalt)> {
+    let (day, salt) = bytes.split_at(8);
+    Some((Day(i64::from_le_bytes(day.try_into().ok()?)), DailySalt(salt.try_into().ok()?)))
+}
+
+/// Writes over the old salt in place, so that no second copy of it stays in a file's old blocks.
+fn overwrite(path: &Path, day: Day, salt: &[u8; 32]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(&day.0.to_le_bytes())?;
+    file.write_all(salt)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Salts;
+    use crate::hit::clock::Day;
+
+    #[test]
+    fn an_import_has_a_salt_for_every_day() {
+        let salts = Salts::in_memory();
+        let of = |day| salts.of(Day(day)).unwrap().0;
+        let (five, seven, six) = (of(5), of(7), of(6));
+        assert_eq!((of(5), of(6), of(7)), (five, six, seven));
+        assert!(five != six && six != seven);
+    }
+
+    #[test]
+    fn a_salt_outlives_a_restart_but_not_its_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("salt");
+        let first = Salts::open(&path).unwrap().of(Day(5)).unwrap();
+        let again = Salts::open(&path).unwrap();
+        assert_eq!(again.of(Day(5)).unwrap().0, first.0);
+        assert_ne!(again.of(Day(6)).unwrap().0, first.0);
+        assert!(again.of(Day(5)).is_none());
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(!bytes.windows(32).any(|window| window == first.0));
+        assert_eq!(bytes.len(), 40);
+    }
+}
