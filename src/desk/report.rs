@@ -195,7 +195,9 @@ impl Page {
     fn chart(&mut self, asked: &Asked<'_>, hours: &BTreeMap<Hour, i64>) {
         let room = self.width - SCALE;
         let count = |step: i64| usize::try_from(asked.last.0.div_euclid(step) - asked.first.0.div_euclid(step) + 1).unwrap_or(1);
-        let step = steps().find(|step| count(*step) <= room).unwrap_or(HOURS_MAX);
+        // Beyond a week, nights and days would only be a comb.
+        let finest = if asked.last.0 - asked.first.0 < 8 * 24 { 1 } else { 24 };
+        let step = steps().find(|step| *step >= finest && count(*step) <= room).unwrap_or(HOURS_MAX);
         let origin = asked.first.0.div_euclid(step);
         let mut columns = vec![0; count(step)];
         for (hour, views) in hours {
@@ -281,20 +283,21 @@ fn block(filled: usize, wide: usize) -> String {
     format!("{}{}", EIGHTHS[filled.min(8)].repeat(bar), " ".repeat(gap))
 }
 
-/// The times below the chart, as many as fit without touching.
+/// The times below the chart: round ones, as many as fit without touching.
 fn labels(origin: i64, step: i64, columns: usize, wide: usize) -> String {
+    // Up to two days have their hours below them, more have their days.
+    let round = if step * columns as i64 <= 48 { 4 } else { 24 };
     let mut line = " ".repeat(SCALE);
-    let mut used = SCALE;
+    let mut free = SCALE;
     for column in 0..columns {
+        let hour = (origin + column as i64) * step;
+        let Some(start) = time(hour).filter(|_| step >= round || hour % round == 0) else { continue };
+        let label = start.format(if hour % 24 == 0 { "%-d %b" } else { "%H:00" }).to_string();
         let at = SCALE + column * wide;
-        let Some(start) = time((origin + column as i64) * step) else { continue };
-        let new_day = column == 0 || step >= 24 || start.format("%H").to_string() == "00";
-        let label = start.format(if new_day { "%-d %b" } else { "%H:00" }).to_string();
-        let room = SCALE + columns * wide - at;
-        if at >= used && label.len() <= room.max(wide) {
-            line.push_str(&" ".repeat(at - line.len().min(at)));
+        if at >= free && at + label.len() <= SCALE + (columns * wide).max(label.len()) {
+            line.push_str(&" ".repeat(at - line.len()));
             line.push_str(&label);
-            used = at + label.len() + 2;
+            free = at + label.len() + 2;
         }
     }
     line
@@ -380,6 +383,15 @@ mod tests {
             assert_eq!(text.contains("Sites"), site.is_none());
             assert_eq!(text.contains("refused: unknown_site"), site.is_none() && seconds > 5 * 86_400);
         }
+    }
+
+    #[test]
+    fn the_times_below_a_chart_are_round() {
+        let start = START.hour().0;
+        assert_eq!(super::labels(start - 4, 1, 15, 2).trim(), "20:00   20 Nov  04:00   08:00");
+        assert_eq!(super::labels(start / 3 - 2, 3, 20, 1).trim(), "20 Nov  21 Nov");
+        assert_eq!(super::labels(start / 24, 24, 4, 6).trim(), "20 Nov      22 Nov");
+        assert_eq!(super::labels(start + 1, 1, 1, 6).trim(), "");
     }
 
     #[tokio::test]

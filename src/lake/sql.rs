@@ -160,9 +160,10 @@ impl From<DataFusionError> for SqlError {
     }
 }
 
-/// DataFusion's words, without its list of all columns there are.
+/// DataFusion's words, without the name of the error and the list of all columns there are.
 fn text_of(error: &DataFusionError) -> String {
     let text = error.find_root().strip_backtrace();
+    let text = ["Error during planning: ", "Schema error: "].iter().find_map(|name| text.strip_prefix(name)).unwrap_or(&text);
     if let Some((problem, _)) = text.split_once("Valid fields are ") {
         let problem = problem.trim_end();
         return format!("{problem} `DESCRIBE interactions` (or trends, visits) lists the columns.");
@@ -170,7 +171,7 @@ fn text_of(error: &DataFusionError) -> String {
     if text.contains("not found") && text.contains("table '") {
         return format!("{text}. There are interactions, visits, trends and trends_parts.");
     }
-    text
+    text.to_owned()
 }
 
 #[cfg(test)]
