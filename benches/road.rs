@@ -3,6 +3,8 @@
 //! `cargo bench` measures; `cargo test --benches` proves that they run. Times move with the machine:
 //! compare within one run.
 
+#![expect(clippy::unwrap_used, reason = "a bench that cannot be set up stops")]
+
 use bumpalo::Bump;
 use clearpixel::config::Config;
 use clearpixel::hit::clock::{Hour, Moment};

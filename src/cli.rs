@@ -7,7 +7,7 @@
 use crate::app::{self, AppError};
 use crate::config::{self, Config, ConfigError};
 use crate::desk::import::{self, Import};
-use crate::desk::query::{self, Format};
+use crate::desk::query::{self, Format, QueryError};
 use crate::desk::report;
 use crate::hit::clock::Clock;
 use crate::lake::sql::{Session, SessionOptions};
@@ -219,15 +219,27 @@ fn query(sql: &str, format: &str, output: Option<&Path>, config: &Config) -> Res
     if format == Format::Parquet && output.is_none() && io::stdout().is_terminal() {
         return Err("Parquet is not for terminals: add --output FILE".into());
     }
+    // A file appears whole or not at all.
+    let unfinished = output.map(|path| path.with_extension("unfinished"));
     let answered = async_runtime()?.block_on(async {
         let session = open_session(config).await?;
-        let out: Box<dyn Write + Send> = match output {
+        let out: Box<dyn Write + Send> = match &unfinished {
             Some(path) => Box::new(io::BufWriter::new(std::fs::File::create(path).map_err(|error| format!("{}: {error}", path.display()))?)),
             None => Box::new(io::BufWriter::new(io::stdout())),
         };
-        Ok::<_, Failure>(query::query(&session, sql, format, out).await?)
+        Ok::<_, Failure>(query::query(&session, sql, format, out).await)
     })?;
-    let _ = answered;
+    let answered = match answered {
+        // Whoever reads the output has seen enough (`| head`).
+        Err(QueryError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        answered => answered?,
+    };
+    if let (Some(from), Some(to)) = (unfinished, output) {
+        std::fs::rename(from, to)?;
+    }
+    if answered.cut {
+        writeln!(io::stderr().lock(), "… and more rows: this is the first {}; --format csv or ndjson gives all", answered.rows)?;
+    }
     Ok(())
 }
 

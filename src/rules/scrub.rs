@@ -457,7 +457,7 @@ fn luhn(digits: &[u8]) -> bool {
             if at % 2 == 0 { u32::from(*digit) } else if doubled > 9 { doubled - 9 } else { doubled }
         })
         .sum();
-    sum % 10 == 0 && digits.iter().any(|digit| *digit != 0)
+    sum.is_multiple_of(10) && digits.iter().any(|digit| *digit != 0)
 }
 
 /// Issuer ranges as `(first prefix, last prefix, digits of the prefix, lengths as bits)`; ranges as
