@@ -350,7 +350,7 @@ mod tests {
                 let mut record = page_view(at * 900 + view, visitor, visitor, paths[((at * view + view) % 6) as usize]);
                 record.starts_visit = view % 2 == 0;
                 record.country = [Some("FR"), Some("US"), Some("DE"), None][(view % 4) as usize].and_then(Country::parse);
-                record.device = if visitor % 3 == 0 { Device::Mobile } else { Device::Desktop };
+                record.device = if visitor.is_multiple_of(3) { Device::Mobile } else { Device::Desktop };
                 record.medium = [Medium::Direct, Medium::Search][(view % 2) as usize];
                 record.texts[Text::SourceName as usize] = ["", "Google"][(view % 2) as usize];
                 record.texts[Text::Browser as usize] = ["Firefox", "Chrome", "Safari"][(visitor % 3) as usize];

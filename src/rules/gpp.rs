@@ -280,7 +280,7 @@ mod tests {
     fn a_known_child_and_a_text_with_gpc() {
         // National, version 1: bits 48 to 51 say "consent given for a child".
         let with = |bits: &[usize]| {
-            let mut six = vec![0_u8; 12];
+            let mut six = [0_u8; 12];
             for bit in bits {
                 six[bit / 6] |= 1 << (5 - bit % 6);
             }
