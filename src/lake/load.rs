@@ -8,7 +8,7 @@
 use super::batch::InteractionRows;
 use super::columns::TableName;
 use super::file::{FileToAdd, FileWriter};
-use super::table::{Table, TableError};
+use super::table::{Layer, Table, TableError};
 use super::trends::Trends;
 use crate::hit::clock::{Day, Moment};
 use crate::journal::frame::Frame;
@@ -82,8 +82,13 @@ impl Lake {
 
     /// Opens both tables (made where missing) for `source`, and removes what its last crash left.
     pub async fn open(folder: &Path, source: &str) -> Result<Self, TableError> {
-        let interactions = Table::open_or_create(folder, TableName::Interactions).await?;
-        let trends = Table::open_or_create(folder, TableName::Trends).await?;
+        Self::open_on(folder, source, &|store| store).await
+    }
+
+    /// The same with `layer` laid over the store, under the tables: tests put failures there.
+    pub async fn open_on(folder: &Path, source: &str, layer: Layer<'_>) -> Result<Self, TableError> {
+        let interactions = Table::open_or_create_on(folder, TableName::Interactions, layer).await?;
+        let trends = Table::open_or_create_on(folder, TableName::Trends, layer).await?;
         let mut swept = 0;
         for table in [&interactions, &trends] {
             swept += table.sweep(source).await?;

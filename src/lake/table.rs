@@ -35,6 +35,9 @@ pub enum TableError {
     Missing { table: &'static str, folder: String },
 }
 
+/// What is laid over a table's stores (its own, and the one that the Delta library is given).
+pub type Layer<'l> = &'l (dyn Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> + Sync);
+
 /// A table, and the version of it that was last seen.
 pub struct Table {
     name: TableName,
@@ -56,7 +59,12 @@ pub struct LiveFile {
 impl Table {
     /// Opens the table in `lake/NAME`, and makes it where it is missing.
     pub async fn open_or_create(lake: &Path, name: TableName) -> Result<Self, TableError> {
-        let mut table = Self::place(lake, name)?;
+        Self::open_or_create_on(lake, name, &|store| store).await
+    }
+
+    /// The same with `layer` laid over the store, under the table: tests put failures there.
+    pub async fn open_or_create_on(lake: &Path, name: TableName, layer: Layer<'_>) -> Result<Self, TableError> {
+        let mut table = Self::place(lake, name, layer)?;
         if table.exists().await? {
             table.refresh().await?;
             return Ok(table);
@@ -92,7 +100,7 @@ impl Table {
         if !lake.join(name.as_str()).join("_delta_log").is_dir() {
             return Err(missing());
         }
-        let mut table = Self::place(lake, name)?;
+        let mut table = Self::place(lake, name, &|store| store)?;
         if !table.exists().await? {
             return Err(missing());
         }
@@ -100,13 +108,13 @@ impl Table {
         Ok(table)
     }
 
-    fn place(lake: &Path, name: TableName) -> Result<Self, TableError> {
+    fn place(lake: &Path, name: TableName, layer: Layer<'_>) -> Result<Self, TableError> {
         let folder = store::open_table_folder(&lake.join(name.as_str()))?;
         let failed = |reason| TableError::Delta { table: name.as_str(), reason: Box::new(reason) };
         let delta = DeltaTableBuilder::from_url(folder.url.clone())
-            .and_then(|builder| builder.with_storage_backend(folder.root, folder.url).build())
+            .and_then(|builder| builder.with_storage_backend(layer(folder.root), folder.url).build())
             .map_err(failed)?;
-        Ok(Self { name, delta, store: folder.files })
+        Ok(Self { name, delta, store: layer(folder.files) })
     }
 
     async fn exists(&self) -> Result<bool, TableError> {
