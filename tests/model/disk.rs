@@ -5,7 +5,7 @@
 //! loss where it did not. A killed program loses nothing that it wrote.
 
 use crate::faults::{Dice, Fault, Faults};
-use clearpixel::journal::segment::{SegmentFile, Shelf};
+use clearpixel::journal::segment::{Sealed, SegmentFile, Shelf};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -88,9 +88,28 @@ fn ended(error: Option<Fault>) -> io::Result<()> {
 }
 
 impl Shelf for FakeShelf {
-    fn list(&self) -> io::Result<Vec<u64>> {
+    fn list(&self) -> io::Result<Vec<Sealed>> {
         ended(self.faults.next(false).error)?;
-        Ok(self.disk.segments())
+        let content = self.disk.0.lock().unwrap();
+        Ok(content.files.iter().map(|(&sequence, file)| Sealed { sequence, length: file.now().len() as u64 }).collect())
+    }
+
+    fn settle(&self, sealed: &Sealed) -> io::Result<()> {
+        let course = self.faults.next(true);
+        let length = usize::try_from(sealed.length).unwrap();
+        let content = &mut *self.disk.0.lock().unwrap();
+        let Some(file) = content.files.get_mut(&sealed.sequence) else { return Err(io::ErrorKind::NotFound.into()) };
+        // A cut that fails may have been made all the same, and not be durable.
+        let is_cut = course.happens || (course.error == Some(Fault::Fails) && content.dice.below(2) == 0);
+        if is_cut {
+            let mut next = file.now().clone();
+            next.resize(length, 0);
+            file.states.push(next);
+        }
+        if course.happens {
+            file.settle();
+        }
+        ended(course.error)
     }
 
     fn create(&self, sequence: u64) -> io::Result<Box<dyn SegmentFile>> {
@@ -165,18 +184,6 @@ impl SegmentFile for FakeFile {
         let course = self.faults.next(true);
         if course.happens {
             self.change(|file, _| file.settle());
-        }
-        ended(course.error)
-    }
-
-    fn seal(&mut self, length: u64) -> io::Result<()> {
-        let course = self.faults.next(true);
-        if course.happens {
-            self.change(|file, _| {
-                let mut next = file.now().clone();
-                next.resize(usize::try_from(length).unwrap(), 0);
-                file.states.push(next);
-            });
         }
         ended(course.error)
     }
