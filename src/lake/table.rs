@@ -19,7 +19,7 @@ use futures::TryStreamExt;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Why a table could not be read or written.
@@ -43,6 +43,7 @@ pub struct Table {
     name: TableName,
     delta: DeltaTable,
     store: Arc<dyn ObjectStore>,
+    folder: PathBuf,
 }
 
 /// A file that belongs to the table now.
@@ -64,6 +65,7 @@ impl Table {
 
     /// The same with `layer` laid over the store, under the table: tests put failures there.
     pub async fn open_or_create_on(lake: &Path, name: TableName, layer: Layer<'_>) -> Result<Self, TableError> {
+        store::make_table_folder(&lake.join(name.as_str()))?;
         let mut table = Self::place(lake, name, layer)?;
         if table.exists().await? {
             table.refresh().await?;
@@ -109,12 +111,13 @@ impl Table {
     }
 
     fn place(lake: &Path, name: TableName, layer: Layer<'_>) -> Result<Self, TableError> {
-        let folder = store::open_table_folder(&lake.join(name.as_str()))?;
+        let path = lake.join(name.as_str());
+        let folder = store::open_table_folder(&path)?;
         let failed = |reason| TableError::Delta { table: name.as_str(), reason: Box::new(reason) };
         let delta = DeltaTableBuilder::from_url(folder.url.clone())
             .and_then(|builder| builder.with_storage_backend(layer(folder.root), folder.url).build())
             .map_err(failed)?;
-        Ok(Self { name, delta, store: layer(folder.files) })
+        Ok(Self { name, delta, store: layer(folder.files), folder: path })
     }
 
     async fn exists(&self) -> Result<bool, TableError> {
@@ -212,7 +215,8 @@ impl Table {
         let live: HashSet<String> = self.live_files()?.into_iter().map(|file| file.path).collect();
         let mark = format!("/part-{source}-");
         let all: Vec<_> = self.store.list(None).try_collect().await.map_err(failed)?;
-        let mut swept = 0;
+        let unfinished = store::sweep_unfinished(&self.folder, &format!("part-{source}-"));
+        let mut swept = unfinished.map_err(|reason| StoreError::Folder { path: self.folder.display().to_string(), reason })?;
         for file in all.into_iter().map(|meta| meta.location) {
             if file.as_ref().contains(&mark) && !live.contains(file.as_ref()) {
                 self.store.delete(&file).await.map_err(failed)?;
