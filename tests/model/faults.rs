@@ -1,4 +1,4 @@
-//! Owns what goes wrong and when: a count of operations, and a plan for one of them.
+//! Owns what goes wrong and when: a count of operations, and a plan for some of them.
 //!
 //! Shared by the disk under the journal and the store under the lake, one for each.
 
@@ -35,7 +35,7 @@ pub struct Faults(Mutex<State>);
 struct State {
     /// Whether each operation so far changes something.
     done: Vec<bool>,
-    plan: Option<(usize, Fault)>,
+    plan: Vec<(usize, Fault)>,
     has_stopped: bool,
 }
 
@@ -43,7 +43,8 @@ impl Faults {
     /// The `after`th operation from now on goes wrong so.
     pub fn plan(&self, after: usize, fault: Fault) {
         let mut state = self.0.lock().unwrap();
-        state.plan = Some((state.done.len() + after, fault));
+        let at = state.done.len() + after;
+        state.plan.push((at, fault));
     }
 
     pub fn none() -> Arc<Self> {
@@ -70,7 +71,7 @@ impl Faults {
         }
         let number = state.done.len();
         state.done.push(changes);
-        let fault = state.plan.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        let fault = state.plan.iter().find(|(at, _)| *at == number).map(|(_, fault)| *fault);
         state.has_stopped = matches!(fault, Some(Fault::StopsBefore | Fault::StopsAfter));
         Course { happens: !matches!(fault, Some(Fault::Fails | Fault::StopsBefore)), error: fault }
     }

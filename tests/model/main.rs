@@ -30,11 +30,13 @@ fn scenario(world: &mut World, plan: &Plan) {
     let _ = world.flush(plan) || world.flush(plan);
 }
 
-fn run_scenario(on_store: bool, number: usize, fault: Fault, end: End) -> std::thread::Result<()> {
+fn run_scenario(on_store: bool, faults: &[(usize, Fault)], end: End) -> std::thread::Result<()> {
     let ran = || {
         let plan = Plan::none();
-        if on_store { &plan.store } else { &plan.shelf }.plan(number, fault);
-        let mut world = World::new(number as u64);
+        for (number, fault) in faults {
+            if on_store { &plan.store } else { &plan.shelf }.plan(*number, *fault);
+        }
+        let mut world = World::new(faults.iter().map(|(number, _)| *number as u64).sum());
         scenario(&mut world, &plan);
         if world.is_alive() || plan.has_stopped() {
             world.end(end);
@@ -44,12 +46,19 @@ fn run_scenario(on_store: bool, number: usize, fault: Fault, end: End) -> std::t
     std::panic::catch_unwind(ran)
 }
 
-fn every_operation(on_store: bool) {
+/// Whether each operation of the scenario changes something, where nothing goes wrong.
+fn operations(on_store: bool) -> Vec<bool> {
     let plan = Plan::none();
     let mut world = World::new(0);
     scenario(&mut world, &plan);
     world.finish();
-    let operations = if on_store { plan.store.done() } else { plan.shelf.done() };
+    if on_store { plan.store.done() } else { plan.shelf.done() }
+}
+
+fn every_operation(on_store: bool) {
+    let operations = operations(on_store);
+    // The lake's disk loses nothing that it promised: for it, a power loss is only worse for the journal.
+    let ends: &[End] = if on_store { &[End::PowerLost] } else { &[End::Killed, End::PowerLost] };
     let (mut runs, mut failed) = (0, Vec::new());
     for (number, changes) in operations.iter().enumerate() {
         let faults: &[Fault] = match (on_store, changes) {
@@ -58,11 +67,10 @@ fn every_operation(on_store: bool) {
             (_, false) => &[Fault::Fails, Fault::StopsBefore],
         };
         for fault in faults {
-            for end in [End::Killed, End::PowerLost] {
+            for end in ends {
                 runs += 1;
-                // The lake's disk loses nothing that it promised: power makes no difference there.
-                if !(on_store && end == End::Killed) && run_scenario(on_store, number, *fault, end).is_err() {
-                    failed.push((number, *fault, end));
+                if run_scenario(on_store, &[(number, *fault)], *end).is_err() {
+                    failed.push((number, *fault, *end));
                 }
             }
         }
@@ -79,6 +87,40 @@ fn every_fault_at_every_operation_of_the_disk() {
 #[test]
 fn every_fault_at_every_operation_of_the_store() {
     every_operation(true);
+}
+
+/// What fails and is sent again must not come back when the power goes soon after.
+#[test]
+fn every_error_of_the_disk_and_a_power_loss_soon_after() {
+    let (mut runs, mut failed) = (0, Vec::new());
+    for (number, _) in operations(false).iter().enumerate().filter(|(_, changes)| **changes) {
+        for fault in [Fault::Fails, Fault::FailsAfter] {
+            for later in 1..=5 {
+                runs += 1;
+                if run_scenario(false, &[(number, fault), (number + later, Fault::StopsBefore)], End::PowerLost).is_err() {
+                    failed.push((number, fault, later));
+                }
+            }
+        }
+    }
+    println!("{runs} runs");
+    assert!(failed.is_empty(), "(operation, fault, operations until the power loss): {failed:?}");
+}
+
+/// A commit whose answer was lost, and a lake that cannot be looked at just then.
+#[test]
+fn every_lost_answer_of_the_store_and_an_error_after_it() {
+    let (mut runs, mut failed) = (0, Vec::new());
+    for (number, _) in operations(true).iter().enumerate().filter(|(_, changes)| **changes) {
+        for fault in [Fault::FailsAfter, Fault::FailsAsRival] {
+            runs += 1;
+            if run_scenario(true, &[(number, fault), (number + 1, Fault::Fails), (number + 2, Fault::Fails)], End::Killed).is_err() {
+                failed.push((number, fault));
+            }
+        }
+    }
+    println!("{runs} runs");
+    assert!(failed.is_empty(), "(operation, fault): {failed:?}");
 }
 
 /// A step of a generated history.
@@ -160,7 +202,7 @@ fn run_history(seed: u64, steps: &[Step]) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(60),
+        cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(80),
         failure_persistence: None,
         max_shrink_iters: 400,
         ..ProptestConfig::default()
