@@ -47,6 +47,11 @@ impl Faults {
         state.plan.push((at, fault));
     }
 
+    /// Nothing goes wrong any more.
+    pub fn calm(&self) {
+        self.0.lock().unwrap().plan.clear();
+    }
+
     pub fn none() -> Arc<Self> {
         Arc::default()
     }

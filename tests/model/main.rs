@@ -38,6 +38,7 @@ fn run_scenario(on_store: bool, faults: &[(usize, Fault)], end: End) -> std::thr
         }
         let mut world = World::new(faults.iter().map(|(number, _)| *number as u64).sum());
         scenario(&mut world, &plan);
+        world.resume(&plan);
         if world.is_alive() || plan.has_stopped() {
             world.end(end);
         }
@@ -197,6 +198,7 @@ fn run_history(seed: u64, steps: &[Step]) {
             assert!(world.start(&plan), "a start in which nothing goes wrong");
         }
     }
+    world.resume(&plan);
     world.finish();
 }
 
