@@ -383,10 +383,8 @@ fn write(lake: &mut Lake, portions: &Receiver<FramesInMemory>, runtime: &tokio::
                     break;
                 }
                 Err(error) if tried == TRIES => return Err(error.into()),
-                Err(error) => {
-                    tracing::info!(%error, tried, "looking at the lake again");
-                    runtime.block_on(lake.refresh())?;
-                }
+                // The next load looks at the lake first.
+                Err(error) => tracing::info!(%error, tried, "trying again"),
             }
         }
     }
