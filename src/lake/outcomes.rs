@@ -12,10 +12,6 @@ use crate::hit::outcome::Outcome;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
-use object_store::ObjectStoreExt;
-use object_store::path::Path as StorePath;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -73,20 +69,9 @@ impl Outcomes {
 }
 
 async fn read_file(table: &Table, path: &str) -> Result<Vec<Ended>, TableError> {
-    let failed = |reason: String| TableError::Store {
-        table: table.name().as_str(),
-        reason: object_store::Error::Generic { store: "parquet", source: reason.into() },
-    };
-    let bytes = table.store().get(&StorePath::from(path)).await.map_err(|error| failed(error.to_string()))?;
-    let bytes = bytes.bytes().await.map_err(|error| failed(error.to_string()))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| failed(error.to_string()))?;
-    let columns = ["site", "hour", "dimension", "value", "interactions"];
-    let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
-    let reader = builder.with_projection(mask).build().map_err(|error| failed(error.to_string()))?;
     let mut rows = Vec::new();
-    for batch in reader {
-        let batch = batch.map_err(|error| failed(error.to_string()))?;
-        gather(&batch, &mut rows).ok_or_else(|| failed(format!("{path} is no file of trends")))?;
+    for batch in table.read(path, &["site", "hour", "dimension", "value", "interactions"]).await? {
+        gather(&batch, &mut rows).ok_or_else(|| table.unlike(path))?;
     }
     Ok(rows)
 }

@@ -11,10 +11,6 @@ use crate::hit::field::Id;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
-use object_store::ObjectStoreExt;
-use object_store::path::Path as StorePath;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::path::Path;
 
 /// What is recalled of a row.
@@ -32,10 +28,6 @@ pub async fn recall(lake: &Path, today: Day, mut each: impl FnMut(Recalled<'_>))
         Err(TableError::Missing { .. }) => return Ok(0),
         Err(error) => return Err(error),
     };
-    let failed = |reason: String| TableError::Store {
-        table: table.name().as_str(),
-        reason: object_store::Error::Generic { store: "parquet", source: reason.into() },
-    };
     let yesterday = day_text(Day(today.0 - 1));
     let mut files = table.live_files()?;
     files.retain(|file| file.day >= yesterday);
@@ -43,14 +35,9 @@ pub async fn recall(lake: &Path, today: Day, mut each: impl FnMut(Recalled<'_>))
     files.sort_by(|left, right| left.path.cmp(&right.path));
     let mut rows = 0;
     for file in files {
-        let bytes = table.store().get(&StorePath::from(file.path.as_str())).await.map_err(|error| failed(error.to_string()))?;
-        let bytes = bytes.bytes().await.map_err(|error| failed(error.to_string()))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| failed(error.to_string()))?;
-        let mask = ProjectionMask::columns(builder.parquet_schema(), ["event_id", "site", "received_at", "visitor_id"]);
-        for batch in builder.with_projection(mask).build().map_err(|error| failed(error.to_string()))? {
-            let batch = batch.map_err(|error| failed(error.to_string()))?;
+        for batch in table.read(&file.path, &["event_id", "site", "received_at", "visitor_id"]).await? {
             rows += batch.num_rows();
-            tell(&batch, &mut each).ok_or_else(|| failed(format!("{} is no file of interactions", file.path)))?;
+            tell(&batch, &mut each).ok_or_else(|| table.unlike(&file.path))?;
         }
     }
     Ok(rows)

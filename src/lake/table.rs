@@ -16,8 +16,11 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use futures::TryStreamExt;
+use arrow::record_batch::RecordBatch;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +34,8 @@ pub enum TableError {
     Delta { table: &'static str, reason: Box<DeltaTableError> },
     #[error("the table {table}: {reason}")]
     Store { table: &'static str, reason: object_store::Error },
+    #[error("the file {path} of the table {table} cannot be read: {reason}")]
+    File { table: &'static str, path: String, reason: String },
     #[error("there is no table {table} in {folder} yet: nothing was collected, or this is another folder")]
     Missing { table: &'static str, folder: String },
 }
@@ -147,6 +152,22 @@ impl Table {
         let state = self.delta.snapshot().map_err(|error| self.failed(error))?;
         let log_store = self.delta.log_store();
         state.transaction_version(log_store.as_ref(), self.transaction(source)).await.map_err(|error| self.failed(error))
+    }
+
+    /// Some columns of one live file, batch by batch.
+    pub async fn read(&self, path: &str, columns: &[&str]) -> Result<Vec<RecordBatch>, TableError> {
+        let failed = |reason: &dyn std::fmt::Display| TableError::File { table: self.name.as_str(), path: path.to_owned(), reason: reason.to_string() };
+        let found = self.store.get(&StorePath::from(path)).await.map_err(|error| failed(&error))?;
+        let bytes = found.bytes().await.map_err(|error| failed(&error))?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| failed(&error))?;
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+        let reader = builder.with_projection(mask).build().map_err(|error| failed(&error))?;
+        reader.collect::<Result<_, _>>().map_err(|error| failed(&error))
+    }
+
+    /// The error of a file whose columns are not this table's.
+    pub fn unlike(&self, path: &str) -> TableError {
+        TableError::File { table: self.name.as_str(), path: path.to_owned(), reason: "its columns are not this table's".to_owned() }
     }
 
     /// The files of the version last seen.

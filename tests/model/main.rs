@@ -4,6 +4,10 @@
 //! Two parts: one fixed scenario with every fault at every single operation of the disk and of the
 //! store, and generated histories (`PROPTEST_CASES` for more; a failing one is shrunk and printed).
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![expect(clippy::print_stdout, reason = "says how many cases ran, under --nocapture")]
+#![expect(clippy::disallowed_methods, reason = "PROPTEST_CASES asks for more cases")]
+
 mod disk;
 mod faults;
 mod store;
