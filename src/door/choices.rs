@@ -176,7 +176,6 @@ fn page(public: &Public, site: &Site, headers: &HeaderMap) -> String {
     let name = escape(&site.name);
     let key = &site.key;
     let token = form_token(public, key.as_str());
-    let days = site.interactions_keep_seconds / 86_400;
     let _ = write!(
         html,
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Your choices: {name}</title>\
@@ -194,7 +193,7 @@ fn page(public: &Public, site: &Site, headers: &HeaderMap) -> String {
     let _ = write!(
         html,
         "<p>{}{}{}</p><h2>What is recorded</h2><p>The page and the page before it, what you click, how long you stay, your browser's name and major version, \
-         your country, and your address with its last part removed. No name, no e-mail address, no full address. Measured visits are kept for {days} days at most.</p>\
+         your country, and your address with its last part removed. No name, no e-mail address, no full address..</p>\
          <h2>On which basis</h2><p>In places whose law asks for it (the EU and EEA, the United Kingdom, Switzerland and others) only with your consent; elsewhere unless you opt out. \
          An opt-out lasts 400 days from your last visit and is renewed with each; clearing your browser's cookies clears it as well.</p>",
         form("/consent", "granted", "Agree"),
