@@ -420,9 +420,11 @@ fn unauthorized() -> respond::Reply {
 }
 
 /// A loopback peer that asks for a loopback name: a page elsewhere that renames itself to 127.0.0.1 still
-/// asks for its own name.
+/// asks for its own name, and `127.0.0.1.elsewhere.example` is a name like any other.
+#[expect(clippy::disallowed_types, reason = "the name asked for, not where a visitor is")]
 fn is_local(headers: &HeaderMap, peer: Peer) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
-    peer.to_canonical().is_loopback() && (name == "localhost" || name == "[::1]" || name.starts_with("127."))
+    let is_loopback = name == "localhost" || name == "[::1]" || name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    peer.to_canonical().is_loopback() && is_loopback
 }
