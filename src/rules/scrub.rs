@@ -37,10 +37,12 @@ pub struct CleanUrl<'a> {
 pub const URL_LENGTH_MAX: usize = 2_048;
 
 /// The URL without user, fragment and every query parameter that is not allowed, its path segments
-/// cleaned. What is no URL with a host is cleaned as text and has neither host nor path.
+/// cleaned. A path alone (`/a?b`, as logs have it) is cleaned likewise and has no host; what is neither is
+/// cleaned as text.
 pub fn url<'a>(input: &'a str, echo: Echo<'_>, arena: &'a Bump) -> CleanUrl<'a> {
     let input = input.trim();
-    let Some((scheme, rest)) = split_scheme(input) else {
+    let is_path = input.starts_with('/') && !input.starts_with("//");
+    let Some((scheme, rest)) = (if is_path { Some(("", input)) } else { split_scheme(input) }) else {
         return CleanUrl { url: text(input, URL_LENGTH_MAX, echo, arena), ..CleanUrl::default() };
     };
     let rest = rest.split('#').next().unwrap_or("");
@@ -66,9 +68,11 @@ pub fn url<'a>(input: &'a str, echo: Echo<'_>, arena: &'a Bump) -> CleanUrl<'a> 
     let path = cut(path.into_bump_str(), URL_LENGTH_MAX);
 
     let mut whole = ArenaString::with_capacity_in(input.len(), arena);
-    whole.push_str(scheme);
-    whole.push_str("://");
-    whole.push_str(host);
+    if !is_path {
+        whole.push_str(scheme);
+        whole.push_str("://");
+        whole.push_str(host);
+    }
     if let Some(port) = port_of(authority) {
         whole.push(':');
         whole.push_str(port);
@@ -311,10 +315,12 @@ fn cut(input: &str, length_max: usize) -> &str {
 
 /// The input with every finding replaced; the input itself where there is none.
 fn clean<'a>(input: &'a str, arena: &'a Bump) -> &'a str {
-    // A text that is percent-encoded as a whole (a URL in a property) is judged decoded.
-    if input.contains('%') && next_finding(input, 0).is_none() && is_telling(input) {
-        return "[redacted:encoded]";
-    }
+    let cleaned = clean_as_it_stands(input, arena);
+    // What is percent-encoded (a URL in a property) is judged decoded, beside what was found as it stood.
+    if cleaned.contains('%') && is_telling(cleaned) { "[redacted:encoded]" } else { cleaned }
+}
+
+fn clean_as_it_stands<'a>(input: &'a str, arena: &'a Bump) -> &'a str {
     let Some(first) = next_finding(input, 0) else {
         return input;
     };
@@ -726,6 +732,15 @@ mod tests {
             assert_eq!(url(input, echo, &arena).url, "[redacted:echo]", "{input}");
         }
         assert_eq!(text("%30123abcd4567", 100, echo, &arena), "[redacted:echo]");
+    }
+
+    #[test]
+    fn what_is_encoded_beside_what_is_not_goes_too() {
+        let arena = Bump::new();
+        let input = "card 4111111111111111, again %234111111111111111";
+        assert_eq!(text(input, 100, Echo::default(), &arena), "[redacted:encoded]");
+        let path = url("/reset/a%40b.example?name=Jane&utm_source=x#4111", Echo::default(), &arena);
+        assert_eq!((path.url, path.host, path.path), ("/reset/[redacted:email]?utm_source=x", "", "/reset/[redacted:email]"));
     }
 
     #[test]
