@@ -260,6 +260,7 @@ impl DataFolder {
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(AppError::InUse(path.display().to_string()));
         }
+        sweep_spill(&path.join("spill"));
         let secret = kept_bytes(&path.join("secret")).map_err(failed)?;
         let node = kept_bytes(&path.join("node")).map_err(failed)?;
         let node = node.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
@@ -268,6 +269,19 @@ impl DataFolder {
 
     fn failed(&self, reason: io::Error) -> AppError {
         AppError::DataDir { path: self.path.display().to_string(), reason }
+    }
+}
+
+/// Removes what questions that were killed left of their sorting; younger folders may be in use.
+fn sweep_spill(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
+        if age.is_some_and(|age| age > Duration::from_secs(86_400))
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            tracing::warn!(%error, "an old spill folder could not be removed");
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::app::{self, AppError};
 use crate::config::{self, Config, ConfigError};
 use crate::desk::import::{self, Import};
-use crate::desk::query::{self, Format};
+use crate::desk::query::{self, Format, QueryError};
 use crate::desk::report;
 use crate::hit::clock::Clock;
 use crate::lake::sql::{Session, SessionOptions};
@@ -145,7 +145,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> u8 {
         return 64;
     }
     match error.downcast_ref::<AppError>() {
-        Some(AppError::Config(_)) => 64,
+        Some(AppError::Config(_) | AppError::Tls(_) | AppError::Atlas(_)) => 64,
         Some(AppError::InFlight(_)) => 70,
         Some(_) | None => 1,
     }
@@ -208,8 +208,8 @@ fn settings(file: Option<&Path>) -> Result<(), Failure> {
     for setting in config::SETTINGS {
         let default = if setting.default.is_empty() { "absent" } else { setting.default };
         let in_force: Vec<&str> = config.in_force.iter().filter(|(name, _)| name == setting.name).map(|(_, value)| value.as_str()).collect();
-        let in_force = if file.is_some() { format!("\n    in force: {}", in_force.join(" | ")) } else { String::new() };
-        writeln!(out, "{} ({}; default {default})\n    {}{in_force}", setting.name, setting.unit, setting.meaning)?;
+        let (unit, meaning, in_force) = (setting.unit, setting.meaning, in_force.join(" | "));
+        writeln!(out, "{}\n    {meaning}\n    unit {unit} · default {default} · in force {in_force}\n", setting.name)?;
     }
     Ok(())
 }
@@ -219,15 +219,27 @@ fn query(sql: &str, format: &str, output: Option<&Path>, config: &Config) -> Res
     if format == Format::Parquet && output.is_none() && io::stdout().is_terminal() {
         return Err("Parquet is not for terminals: add --output FILE".into());
     }
+    // A file appears whole or not at all.
+    let unfinished = output.map(|path| path.with_extension("unfinished"));
     let answered = async_runtime()?.block_on(async {
         let session = open_session(config).await?;
-        let out: Box<dyn Write + Send> = match output {
+        let out: Box<dyn Write + Send> = match &unfinished {
             Some(path) => Box::new(io::BufWriter::new(std::fs::File::create(path).map_err(|error| format!("{}: {error}", path.display()))?)),
             None => Box::new(io::BufWriter::new(io::stdout())),
         };
-        Ok::<_, Failure>(query::query(&session, sql, format, out).await?)
+        Ok::<_, Failure>(query::query(&session, sql, format, out).await)
     })?;
-    let _ = answered;
+    let answered = match answered {
+        // Whoever reads the output has seen enough (`| head`).
+        Err(QueryError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        answered => answered?,
+    };
+    if let (Some(from), Some(to)) = (unfinished, output) {
+        std::fs::rename(from, to)?;
+    }
+    if answered.cut {
+        writeln!(io::stderr().lock(), "… and more rows: this is the first {}; --format csv or ndjson gives all", answered.rows)?;
+    }
     Ok(())
 }
 

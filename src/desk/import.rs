@@ -76,7 +76,7 @@ pub fn import(import: &Import<'_>, files: &[PathBuf], clock: &Clock) -> Result<(
     };
     let book = Arc::new(rulebook(import)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(ImportError::Start)?;
-    let mut rejects = import.rejects.map(|path| Rejects::create(path)).transpose()?;
+    let mut rejects = import.rejects.map(Rejects::create).transpose()?;
     for path in files {
         let failed = |reason| ImportError::File { path: path.display().to_string(), reason };
         let identity = identity_of(path, import).map_err(failed)?;
@@ -232,7 +232,7 @@ impl Reading<'_> {
                     }
                 }
             }
-            if number % LINES_A_PORTION == 0 {
+            if number.is_multiple_of(LINES_A_PORTION) {
                 tally.add(&ended);
                 self.hand_over(number, std::mem::take(&mut frames), &mut ended, portions);
             }

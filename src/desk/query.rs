@@ -7,6 +7,7 @@
 use super::text;
 use crate::lake::sql::{Session, SqlError};
 use arrow::array::{Array, RecordBatch};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::LineDelimitedWriter;
@@ -196,7 +197,7 @@ fn layout(names: &SchemaRef, lines: &[Vec<String>]) -> String {
 
 /// The cells of one column of a batch, as text.
 struct Cells<'a> {
-    array: &'a dyn Array,
+    nulls: Option<NullBuffer>,
     form: Form<'a>,
     number: bool,
 }
@@ -217,7 +218,7 @@ fn columns(batch: &RecordBatch) -> Result<Vec<Cells<'_>>, QueryError> {
         } else {
             Form::Plain(ArrayFormatter::try_new(array.as_ref(), &OPTIONS)?)
         };
-        Ok(Cells { array: array.as_ref(), form, number: is_number(field.data_type()) })
+        Ok(Cells { nulls: array.logical_nulls(), form, number: is_number(field.data_type()) })
     });
     cells.collect()
 }
@@ -232,7 +233,7 @@ fn is_number(data_type: &DataType) -> bool {
 impl Cells<'_> {
     /// `None` where null.
     fn text(&mut self, row: usize) -> Option<String> {
-        if self.array.is_null(row) {
+        if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             return None;
         }
         Some(match &mut self.form {
@@ -286,7 +287,7 @@ mod tests {
         let csv = text(&session, "SELECT page_path, properties, received_at, day FROM interactions ORDER BY received_at", Format::Csv).await;
         let lines: Vec<_> = csv.lines().collect();
         assert_eq!(lines[1], "/,\"{\"\"plan\"\":\"\"=1+1\"\",\"\"colour\"\":\"\"\\u001b[31mred\"\"}\",2026-11-20T00:00:01Z,2026-11-20");
-        assert_eq!(lines[2], "\"/a,\"\"b\"\"\",{},2026-11-20T00:00:02Z,2026-11-20");
+        assert_eq!(lines[2], "\"/a,\"\"b\"\"\",,2026-11-20T00:00:02Z,2026-11-20");
         assert_eq!(text(&session, "SELECT site FROM interactions WHERE false", Format::Csv).await, "site\n");
     }
 

@@ -70,9 +70,11 @@ pub async fn serve(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcc
 
 /// Binds `workers` listeners on one address; port 0 takes a free one, the same for all.
 pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-    // A port shared by workers would be shared with another collector too, and hits be split between
-    // both: it must be free for one alone first.
-    drop(bind_one(address, false)?);
+    // Shared ports are shared by any process of this user: a listener for itself alone finds out first
+    // whether another collector has it. A free port (0) is nobody's.
+    if address.port() != 0 {
+        drop(bind_one(address, false)?);
+    }
     let first = bind_one(address, true)?;
     let address = first.local_addr()?;
     let mut listeners = vec![first];

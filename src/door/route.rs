@@ -54,12 +54,12 @@ impl Public {
             (&Method::OPTIONS, "/e") => respond::preflight(request.headers().get(ORIGIN)),
             (&Method::GET | &Method::HEAD, "/tag.js") => respond::script(TAG),
             (&Method::GET | &Method::HEAD, "/.well-known/gpc.json") => respond::json(StatusCode::OK, GPC.to_owned()),
-            (_, "/choices" | "/optout" | "/consent" | "/optin") => choices::answer(self, request).await,
+            (_, "/choices" | "/optout" | "/consent" | "/optin") => choices::answer(self.collector.book(), self.clock.now(), request).await,
             (_, "/p.gif" | "/e" | "/tag.js" | "/.well-known/gpc.json") => {
                 respond::text(StatusCode::METHOD_NOT_ALLOWED, "This method is not for this path.\n")
             }
             (method, path) => {
-                let page = self.demo.as_ref().filter(|_| *method == Method::GET).and_then(|demo| demo.page(self, path, request.headers()));
+                let page = self.demo.as_ref().filter(|_| *method == Method::GET).and_then(|demo| demo.page(self.collector.book(), self.clock.now(), path, request.headers()));
                 page.unwrap_or_else(|| respond::text(StatusCode::NOT_FOUND, "There is nothing here.\n"))
             }
         }

@@ -14,6 +14,7 @@ use crate::hit::record::{Number, Record, Text};
 use crate::rules::gate::Interaction;
 
 /// What a frame holds.
+#[expect(clippy::large_enum_variant, reason = "read in place, one at a time: nearly all are interactions")]
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     Interaction(Record<'a>),
@@ -37,6 +38,7 @@ pub fn write_tally(site: &str, hour: Hour, outcome: Outcome, count: u64, group: 
 }
 
 /// What the bytes at the start of `bytes` are.
+#[expect(clippy::large_enum_variant, reason = "read in place, one at a time: nearly all are interactions")]
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<'a> {
     /// A whole frame, and what follows it.

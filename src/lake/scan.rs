@@ -48,7 +48,7 @@ impl TableProvider for Scan {
             let schema = projection.map_or_else(|| Ok(schema.clone()), |columns| schema.project(columns).map(Arc::new))?;
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let statistics = rows_of(self.schema.table_schema(), files.iter().map(|file| rows(file)));
+        let statistics = rows_of(self.schema.table_schema(), files.iter().map(rows));
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
         let scan = FileScanConfigBuilder::new(self.place.clone(), Arc::new(ParquetSource::new(self.schema.clone())))
             .with_file_groups(groups)

@@ -115,9 +115,12 @@ pub const SKETCH_LG_K: u8 = 12;
 /// Aggregates being gathered.
 #[derive(Default)]
 pub struct Trends {
-    sites: HashMap<Arc<str>, BTreeMap<Hour, HashMap<Dimension, HashMap<Box<str>, Cell>>>>,
+    sites: HashMap<Arc<str>, BTreeMap<Hour, Dimensions>>,
     scratch: String,
 }
+
+type Dimensions = HashMap<Dimension, Cells>;
+type Cells = HashMap<Box<str>, Cell>;
 
 #[derive(Default)]
 struct Cell {
@@ -160,7 +163,7 @@ impl Trends {
         self.scratch = scratch;
     }
 
-    fn hour(&mut self, site: &str, hour: Hour) -> &mut HashMap<Dimension, HashMap<Box<str>, Cell>> {
+    fn hour(&mut self, site: &str, hour: Hour) -> &mut Dimensions {
         if !self.sites.contains_key(site) {
             self.sites.insert(site.into(), BTreeMap::new());
         }
@@ -192,7 +195,7 @@ impl Trends {
     }
 }
 
-fn cell<'c>(cells: &'c mut HashMap<Box<str>, Cell>, value: &str) -> &'c mut Cell {
+fn cell<'c>(cells: &'c mut Cells, value: &str) -> &'c mut Cell {
     if !cells.contains_key(value) {
         cells.insert(value.into(), Cell::default());
     }
@@ -242,7 +245,7 @@ pub fn merge_sketches<'s>(sketches: impl IntoIterator<Item = &'s HllSketch>) -> 
 }
 
 /// At most `VALUES_MAX` values, sorted; the least frequent are gathered under `OTHER`.
-fn bounded(cells: HashMap<Box<str>, Cell>) -> Vec<(Box<str>, Cell)> {
+fn bounded(cells: Cells) -> Vec<(Box<str>, Cell)> {
     let mut cells: Vec<_> = cells.into_iter().collect();
     if cells.len() > VALUES_MAX {
         cells.sort_by(|left, right| right.1.interactions.cmp(&left.1.interactions).then_with(|| left.0.cmp(&right.0)));

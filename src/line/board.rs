@@ -1,7 +1,7 @@
 //! Owns the board: live aggregates in memory, for the dashboard and `live`.
 //!
 //! Knows `DashMap`, a map of sharded locks: workers never touch it; each journal thread hands over
-//! what became durable in small portions, ten times a second at most. Promises bounds: 60 minutes a
+//! what became durable in small portions. Promises bounds: 60 minutes a
 //! site, 200 values a dimension, 20,000 visitors an hour told apart; what is beyond is `(other)`, or
 //! no longer told apart. 1,000 busy sites are 1,000 × (5 × 200 × 80 B + 20,000 × 16 B) = 400 MB at the
 //! very worst; a site of 1,000 visitors an hour takes under 100 KB. Never holds a visitor's id: only a

@@ -18,6 +18,7 @@ use crate::hit::site::{Site, SiteKey, Sites, UNKNOWN_SITE};
 use crate::rules::agent::Classifier;
 use crate::rules::agent_cache::AgentCache;
 use crate::rules::cookies::{self, Change, Findings};
+use crate::rules::gpp;
 use crate::rules::gate::{self, Facts, Interaction};
 use crate::rules::identity::{self, SigningKey};
 use crate::rules::place::{Atlas, Place, Places};
@@ -25,6 +26,7 @@ use crate::rules::regime;
 use crate::rules::ruling::{self, Grounds, Ruling, Signals, StringVerdict};
 use crate::rules::scrub::Echo;
 use crate::rules::source::Sources;
+use crate::rules::tcf;
 use crate::rules::timing;
 use crate::rules::us_privacy;
 use bumpalo::Bump;
@@ -217,10 +219,11 @@ fn judge<'a>(
         Protocol::Native | Protocol::Snowplow | Protocol::Segment | Protocol::Matomo | Protocol::Server => site.late_max_seconds,
     };
     let occurred_at = timing::occurred_at(received_at, hit.draft.occurred_at, hit.draft.sent_at, late_max);
+    let gpp = said_by_gpp(hit.draft.strings.gpp, site, received_at);
     let signals = Signals {
         unreadable: hit.draft.unreadable,
         headers: hit.signals,
-        child: hit.draft.child,
+        child: hit.draft.child || gpp.is_child,
         opted_out: found.opted_out,
         wrong_origin: hit.origin.is_some_and(|origin| !site.owns_origin(origin)),
         over_quota: book.quotas.exceeds(index, site.hits_per_second_max, received_at),
@@ -229,9 +232,9 @@ fn judge<'a>(
         remembered: found.consent,
         relayed: hit.draft.consent,
         gdpr: hit.draft.strings.gdpr,
-        tcf: unread(hit.draft.strings.gdpr_consent),
-        gpp: unread(hit.draft.strings.gpp),
-        us_privacy_opts_out: us_privacy_opts_out(&hit.draft.strings),
+        tcf: tcf_verdict(hit.draft.strings.gdpr_consent, site, received_at),
+        gpp: gpp.verdict,
+        us_opts_out: us_privacy_opts_out(&hit.draft.strings) || gpp.opts_out,
         anonymous: hit.draft.anonymous,
         law: regime::law_of(place.country),
     };
@@ -268,11 +271,19 @@ fn judge<'a>(
     (Ok(Kept { interaction: gate::mint(facts, arena), has_own_id: own_id.is_some() }), changes)
 }
 
-/// A consent string until it is decoded: one that is there grants nothing.
-const fn unread(string: Once<&str>) -> StringVerdict {
+fn tcf_verdict(string: Once<&str>, site: &Site, now: Moment) -> StringVerdict {
     match string {
         Once::Absent => StringVerdict::Absent,
-        Once::Given(_) | Once::Malformed => StringVerdict::Unreadable,
+        Once::Given(text) => tcf::verdict(text, site.tcf_vendor_id, now),
+        Once::Malformed => StringVerdict::Unreadable,
+    }
+}
+
+fn said_by_gpp(string: Once<&str>, site: &Site, now: Moment) -> gpp::Said {
+    match string {
+        Once::Absent => gpp::Said::NOTHING,
+        Once::Given(text) => gpp::read(text, site.tcf_vendor_id, now),
+        Once::Malformed => gpp::Said::UNREADABLE,
     }
 }
 

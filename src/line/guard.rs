@@ -181,11 +181,12 @@ impl Visits {
     }
 }
 
-/// The minute since the epoch whose low 21 bits are `low`, at or before `now`.
+/// The minute since the epoch whose low 21 bits are `low`, next to `now`: before it, or a little after it
+/// where rows come out of order.
 const fn full_minute(low: u64, now: Moment) -> i64 {
     let minute = now.minute();
     let back = (minute.unsigned_abs().wrapping_sub(low)) & MINUTE_MASK;
-    minute - back as i64
+    if back > MINUTE_MASK / 2 { minute + (MINUTE_MASK + 1 - back) as i64 } else { minute - back as i64 }
 }
 
 /// How many hits of each site came in this second: `[second 32][count 32]`.
@@ -264,6 +265,7 @@ mod tests {
         for minutes in [1, 29, 59, 89] {
             assert_eq!(visits.attend(visitor, NOW.plus_seconds(minutes * 60)), (first, false), "{minutes}");
         }
+        assert_eq!(visits.attend(visitor, NOW.plus_seconds(-60)), (first, false));
         let (second, begins) = visits.attend(visitor, NOW.plus_seconds(121 * 60));
         assert!(begins && second != first);
         assert!(visits.attend(Id([4; 16]), NOW).1);

@@ -30,8 +30,8 @@ pub struct Signals {
     pub gdpr: Once<bool>,
     pub tcf: StringVerdict,
     pub gpp: StringVerdict,
-    /// A US Privacy string opts out of sale and sharing.
-    pub us_privacy_opts_out: bool,
+    /// A US Privacy string or a US section of GPP opts out of sale, sharing or targeted advertising.
+    pub us_opts_out: bool,
     pub anonymous: bool,
     pub law: Law,
 }
@@ -178,7 +178,7 @@ fn objects_to_sharing(signals: &Signals) -> bool {
         StringVerdict::Absent | StringVerdict::Grants | StringVerdict::Silent => false,
     };
     signals.headers.gpc
-        || signals.us_privacy_opts_out
+        || signals.us_opts_out
         || signals.relayed.is_malformed()
         || objects(signals.tcf)
         || objects(signals.gpp)
@@ -238,7 +238,7 @@ mod tests {
             gdpr: Once::Absent,
             tcf: StringVerdict::Absent,
             gpp: StringVerdict::Absent,
-            us_privacy_opts_out: false,
+            us_opts_out: false,
             anonymous: false,
             law,
         }
@@ -275,7 +275,7 @@ mod tests {
         let cases: [(&str, Law, Turn, Grounds); 6] = [
             ("US, nothing said", Law::OptOut, |_| {}, grounds(Regime::OptOut, LegalBasis::OptOutRegime, ConsentSource::None, true, IdentityMode::Cookie)),
             ("US with GPC", Law::OptOut, |s| s.headers.gpc = true, grounds(Regime::OptOut, LegalBasis::OptOutRegime, ConsentSource::None, false, IdentityMode::Cookie)),
-            ("US, sale opted out", Law::OptOut, |s| s.us_privacy_opts_out = true, grounds(Regime::OptOut, LegalBasis::OptOutRegime, ConsentSource::None, false, IdentityMode::Cookie)),
+            ("US, sale opted out", Law::OptOut, |s| s.us_opts_out = true, grounds(Regime::OptOut, LegalBasis::OptOutRegime, ConsentSource::None, false, IdentityMode::Cookie)),
             ("FR, cookie", Law::OptIn, |s| s.remembered = Remembered::Granted, grounds(Regime::OptIn, LegalBasis::Consent, ConsentSource::Cookie, true, IdentityMode::Cookie)),
             ("FR, relayed, anonymous", Law::OptIn, |s| { s.relayed = Once::Given(Relayed::Granted); s.anonymous = true; }, grounds(Regime::OptIn, LegalBasis::Consent, ConsentSource::Relayed, true, IdentityMode::None)),
             ("FR, relayed beside GPC", Law::OptIn, |s| { s.relayed = Once::Given(Relayed::Granted); s.headers.gpc = true; }, grounds(Regime::OptIn, LegalBasis::Consent, ConsentSource::Relayed, false, IdentityMode::Cookie)),
@@ -343,7 +343,7 @@ mod tests {
                 gdpr,
                 tcf,
                 gpp,
-                us_privacy_opts_out: us,
+                us_opts_out: us,
                 anonymous,
                 law,
             })
@@ -384,7 +384,7 @@ mod tests {
                 4 => denied.remembered = Remembered::Denied,
                 5 => denied.tcf = StringVerdict::Denies,
                 6 => denied.gpp = StringVerdict::Denies,
-                7 => denied.us_privacy_opts_out = true,
+                7 => denied.us_opts_out = true,
                 _ => denied.child = true,
             }
             let after = rule(&site, &denied);

@@ -37,13 +37,17 @@ pub struct CleanUrl<'a> {
 pub const URL_LENGTH_MAX: usize = 2_048;
 
 /// The URL without user, fragment and every query parameter that is not allowed, its path segments
-/// cleaned. A path alone (`/a?b`, as logs have it) is cleaned likewise and has no host; what is neither is
-/// cleaned as text.
+/// cleaned. A path alone (`/a?b`, as logs have it) is treated alike; what is neither loses all behind `?`
+/// or `#`, is cleaned as text, and has neither host nor path.
 pub fn url<'a>(input: &'a str, echo: Echo<'_>, arena: &'a Bump) -> CleanUrl<'a> {
     let input = input.trim();
-    let is_path = input.starts_with('/') && !input.starts_with("//");
-    let Some((scheme, rest)) = (if is_path { Some(("", input)) } else { split_scheme(input) }) else {
-        return CleanUrl { url: text(input, URL_LENGTH_MAX, echo, arena), ..CleanUrl::default() };
+    let (scheme, rest) = match split_scheme(input) {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None if input.starts_with('/') && !input.starts_with("//") => (None, input),
+        None => {
+            let bare = input.split(['?', '#']).next().unwrap_or("");
+            return CleanUrl { url: text(bare, URL_LENGTH_MAX, echo, arena), ..CleanUrl::default() };
+        }
     };
     let rest = rest.split('#').next().unwrap_or("");
     let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -68,11 +72,11 @@ pub fn url<'a>(input: &'a str, echo: Echo<'_>, arena: &'a Bump) -> CleanUrl<'a> 
     let path = cut(path.into_bump_str(), URL_LENGTH_MAX);
 
     let mut whole = ArenaString::with_capacity_in(input.len(), arena);
-    if !is_path {
+    if let Some(scheme) = scheme {
         whole.push_str(scheme);
         whole.push_str("://");
-        whole.push_str(host);
     }
+    whole.push_str(host);
     if let Some(port) = port_of(authority) {
         whole.push(':');
         whole.push_str(port);
@@ -490,7 +494,7 @@ fn luhn(digits: &[u8]) -> bool {
             if at % 2 == 0 { u32::from(*digit) } else if doubled > 9 { doubled - 9 } else { doubled }
         })
         .sum();
-    sum % 10 == 0 && digits.iter().any(|digit| *digit != 0)
+    sum.is_multiple_of(10) && digits.iter().any(|digit| *digit != 0)
 }
 
 /// Issuer ranges as `(first prefix, last prefix, digits of the prefix, lengths as bits)`; ranges as
@@ -712,7 +716,9 @@ mod tests {
             ("https://shop.example/p/4242-4242-4242-4242", "https://shop.example/p/[redacted:card]", "shop.example", "/p/[redacted:card]"),
             ("https://a.example/?utm_term=jane%40x.org&utm_campaign=b", "https://a.example/?utm_campaign=b", "a.example", "/"),
             ("http://203.0.113.77/x", "http://[redacted:ip]/x", "[redacted:ip]", "/x"),
-            ("/relative", "/relative", "", ""),
+            ("/reset?token=abc&utm_source=x#y", "/reset?utm_source=x", "", "/reset"),
+            ("//evil.example/?a=b", "//evil.example/", "", ""),
+            ("about:blank?token=abc", "about:blank", "", ""),
             ("android-app://com.shop/x", "android-app://com.shop/x", "com.shop", "/x"),
         ] {
             let clean = url(input, Echo::default(), &arena);

@@ -86,7 +86,7 @@ const visitor = async (script) => {
       return own.apply(this, arguments);
     };
   });
-  context.on('console', (m) => { if (m.type() === 'error' && !/ERR_NAME_NOT_RESOLVED|ERR_FAILED|503/.test(m.text())) errors.push(m.text()); });
+  context.on('console', (m) => { if (m.type() === 'error' && !/ERR_NAME_NOT_RESOLVED|ERR_FAILED|503/.test(m.text())) errors.push(`${m.text()} ${m.location().url}`); });
   if (script) await context.addInitScript(script);
   const page = await context.newPage();
   const cookie = async (name) => (await context.cookies()).find((c) => c.name === name && c.domain === new URL(PUBLIC).hostname);

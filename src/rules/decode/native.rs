@@ -76,6 +76,8 @@ enum Field {
     GppSid,
     UsPrivacy,
     AddtlConsent,
+    Gcs,
+    Gcd,
 }
 
 impl Field {
@@ -106,6 +108,8 @@ impl Field {
             "gpp_sid" => Self::GppSid,
             "us_privacy" => Self::UsPrivacy,
             "addtl_consent" => Self::AddtlConsent,
+            "gcs" => Self::Gcs,
+            "gcd" => Self::Gcd,
             _ => return None,
         })
     }
@@ -157,6 +161,26 @@ fn set<'a>(draft: &mut Draft<'a>, field: Field, given: Given<'a>) {
         Field::GppSid => signal(given, &mut draft.strings.gpp_sid),
         Field::UsPrivacy => signal(given, &mut draft.strings.us_privacy),
         Field::AddtlConsent => signal(given, &mut draft.strings.addtl_consent),
+        Field::Gcs => deny_if(draft, as_text(given).is_some_and(gcs_denies)),
+        Field::Gcd => deny_if(draft, as_text(given).is_some_and(gcd_denies)),
+    }
+}
+
+/// Google's consent mode, whose form is not published: read only as far as it denies analytics storage.
+/// `gcs` is `G1xy` with `y` = 0 for denied; `gcd` has a letter for it as the second of four, of which
+/// `p`, `q`, `m` and `u` are denials.
+fn gcs_denies(text: &str) -> bool {
+    text.starts_with("G1") && text.as_bytes().get(3) == Some(&b'0')
+}
+
+fn gcd_denies(text: &str) -> bool {
+    text.bytes().filter(u8::is_ascii_alphabetic).nth(1).is_some_and(|letter| b"pqmu".contains(&letter))
+}
+
+/// A denial stands, whatever else the page says.
+const fn deny_if(draft: &mut Draft<'_>, denies: bool) {
+    if denies {
+        draft.consent = Once::Given(Relayed::Denied);
     }
 }
 
@@ -294,6 +318,15 @@ mod tests {
         assert!(from_query("gdpr=2", &arena).strings.gdpr.is_malformed());
         assert!(from_query("child=yes", &arena).child);
         assert!(!from_query("coppa=0", &arena).child);
+    }
+
+    #[test]
+    fn google_s_signals_deny_and_never_grant() {
+        let arena = Bump::new();
+        for (query, denies) in [("gcs=G110", true), ("gcs=G111", false), ("gcs=G1", false), ("gcd=13p3q3p3p5", true), ("gcd=13t3t3t3t5", false), ("gcd=13t3l3t3t5", false)] {
+            assert_eq!(from_query(query, &arena).consent == Once::Given(Relayed::Denied), denies, "{query}");
+            assert_ne!(from_query(query, &arena).consent, Once::Given(Relayed::Granted));
+        }
     }
 
     #[test]
