@@ -1,12 +1,14 @@
 //! Holds the house to its floor plan: a file names only files declared below it in `src/lib.rs`, says at
 //! its top what it owns, stays short, breaks down nowhere, and the documents made from it are up to date.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::disallowed_methods, reason = "UPDATE_DOCS is read here alone")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lines of a file, tests included: what one person reads in one sitting.
-const LINES_MAX: usize = 780;
+const LINES_MAX: usize = 800;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -208,6 +208,10 @@ fn clean_host<'a>(authority: &'a str, echo: Echo<'_>, arena: &'a Bump) -> &'a st
     if !matches!(host, "127.0.0.1" | "[::1]") && (host.starts_with('[') || is_telling(host)) {
         return "[redacted:ip]";
     }
+    // Browsers decode a host before they send it: an encoded one is something else in its place.
+    if host.contains('%') {
+        return "[redacted:encoded]";
+    }
     // A session as a label; names of shops and tenants stand in cookies too, and are shorter.
     let is_session = |value: &[u8]| value.len() >= 16 && !value.contains(&b'.');
     if cookie_values(echo).any(|value| is_session(value) && contains(host.as_bytes(), value)) {

@@ -43,7 +43,7 @@ fn exit_codes_and_help() {
     }
     let settings = home.run_here(&["settings"]);
     let text = String::from_utf8_lossy(&settings.stdout).into_owned();
-    assert!(settings.status.success() && text.contains("lake.flush_after") && text.contains("in force: \"1s\""), "{text}");
+    assert!(settings.status.success() && text.contains("lake.flush_after") && text.contains("in force \"1s\""), "{text}");
     let no_lake = home.run_here(&["query", "select 1"]);
     assert_eq!(no_lake.status.code(), Some(1));
     let program = home.start();
