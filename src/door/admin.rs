@@ -6,6 +6,7 @@
 
 use super::dashboard;
 use super::listen::{HEAD_MAX, HEADER_DEADLINE};
+use super::request::BODY_DEADLINE;
 use super::respond::{self, rfc3339};
 use super::trends::{self, Interval, Question};
 use super::route::Peer;
@@ -195,7 +196,7 @@ impl Admin {
     }
 
     async fn log_in(&self, request: Request<Incoming>) -> Reply {
-        let Ok(body) = Limited::new(request.into_body(), 4_096).collect().await else {
+        let Ok(Ok(body)) = tokio::time::timeout(BODY_DEADLINE, Limited::new(request.into_body(), 4_096).collect()).await else {
             return whole(unauthorized());
         };
         let bytes = body.to_bytes();

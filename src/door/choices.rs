@@ -17,11 +17,12 @@ use hyper::{Method, Request, StatusCode};
 use std::fmt::Write as _;
 
 /// Answers a call of one of the four paths.
-pub async fn answer(book: &Rulebook, now: Moment, request: Request<Incoming>) -> Reply {
-    let (head, body) = request.into_parts();
-    let form = match Limited::new(body, FORM_MAX).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(_) => return respond::text(StatusCode::PAYLOAD_TOO_LARGE, "The form is larger than 16 KiB.\n"),
+pub async fn answer(book: &Rulebook, now: Moment, call: Request<Incoming>) -> Reply {
+    let (head, body) = call.into_parts();
+    let form = match tokio::time::timeout(request::BODY_DEADLINE, Limited::new(body, FORM_MAX).collect()).await {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Err(_) => return respond::text(StatusCode::REQUEST_TIMEOUT, "The form did not arrive within 30 s.\n"),
+        Ok(Err(_)) => return respond::text(StatusCode::PAYLOAD_TOO_LARGE, "The form is larger than 16 KiB.\n"),
     };
     let fields = Fields::read(head.uri.query().unwrap_or(""), &form);
     let site = match fields.site.as_deref().map(|key| book.sites.find(key)) {

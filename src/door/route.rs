@@ -27,7 +27,6 @@ use serde_json::Value;
 use std::cell::RefCell;
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// One worker's public door.
 pub struct Public {
@@ -136,7 +135,6 @@ impl Public {
 
 const REQUEST_LINE_MAX: usize = 16 << 10;
 const BODY_MAX: usize = 1 << 20;
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
 const EVENTS_MAX: usize = 500;
 
 const TAG: &str = include_str!("../../assets/tag.js");
@@ -167,7 +165,7 @@ impl Unread {
 }
 
 async fn read_body(body: Incoming, encoding: &[u8]) -> Result<Bytes, Unread> {
-    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, BODY_MAX).collect()).await.map_err(|_| Unread::TooSlow)?;
+    let collected = tokio::time::timeout(request::BODY_DEADLINE, Limited::new(body, BODY_MAX).collect()).await.map_err(|_| Unread::TooSlow)?;
     let bytes = match collected {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Err(Unread::TooLarge),
