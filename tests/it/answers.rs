@@ -173,3 +173,25 @@ fn what_is_too_long_or_not_there_is_told() {
     assert!(gpc["lastUpdate"].is_string());
     program.stop();
 }
+
+#[test]
+fn nobody_holds_a_connection_by_being_slow() {
+    let home = home();
+    let program = home.start();
+    // All at once: each takes its whole deadline.
+    let mut slow = ["/e", "/consent", "/optout?s=acme"].map(|path| {
+        let mut client = program.connect();
+        client.send_head("POST", path, &[("Content-Length", "10")]).unwrap();
+        client
+    });
+    let mut login = program.connect_admin();
+    login.send_head("POST", "/login", &[("Content-Length", "10")]).unwrap();
+    let mut headless = program.connect();
+    headless.send_bytes(b"GET /p.gif?s=acme HTTP/1.1\r\nHost: local").unwrap();
+    assert!(headless.read_answer(false).is_err_and(|error| error.kind() == std::io::ErrorKind::UnexpectedEof));
+    for client in &mut slow {
+        assert_eq!(client.read_answer(false).unwrap().status, 408);
+    }
+    assert_eq!(login.read_answer(false).unwrap().status, 401);
+    program.stop();
+}

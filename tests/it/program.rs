@@ -398,20 +398,23 @@ impl Client {
 
     /// Sends a request and reads nothing.
     pub fn send(&mut self, method: &str, path: &str, headers: Headers<'_>, body: &[u8]) -> io::Result<()> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\n");
-        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-            request.push_str("Host: localhost\r\n");
-        }
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
+        let length = body.len().to_string();
+        let mut headers = headers.to_vec();
         if !body.is_empty() || method == "POST" {
-            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            headers.push(("Content-Length", &length));
         }
-        request.push_str("\r\n");
-        let mut request = request.into_bytes();
+        let mut request = head(method, path, &headers);
         request.extend_from_slice(body);
-        self.stream.get_mut().write_all(&request)
+        self.send_bytes(&request)
+    }
+
+    /// Sends all of a request but its body.
+    pub fn send_head(&mut self, method: &str, path: &str, headers: Headers<'_>) -> io::Result<()> {
+        self.send_bytes(&head(method, path, headers))
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
     }
 
     pub fn read_answer(&mut self, is_head: bool) -> io::Result<Answer> {
@@ -442,6 +445,18 @@ impl Client {
         self.stream.read_line(&mut line).unwrap();
         line
     }
+}
+
+fn head(method: &str, path: &str, headers: Headers<'_>) -> Vec<u8> {
+    let mut head = format!("{method} {path} HTTP/1.1\r\n");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        head.push_str("Host: localhost\r\n");
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
 }
 
 impl Answer {
