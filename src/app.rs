@@ -16,6 +16,7 @@ use crate::door::tls;
 use crate::hit::clock::Clock;
 use crate::hit::field::Durability;
 use crate::hit::site::Sites;
+use crate::journal::folder;
 use crate::journal::segment::{Directory, Register, Shelf};
 use crate::lake::load::{Lake, LoadError};
 use crate::lake::outcomes::Outcomes;
@@ -254,8 +255,7 @@ struct DataFolder {
 impl DataFolder {
     fn open(path: &Path) -> Result<Self, AppError> {
         let failed = |reason| AppError::DataDir { path: path.display().to_string(), reason };
-        std::fs::create_dir_all(path).map_err(failed)?;
-        rustix::fs::chmod(path, rustix::fs::Mode::RWXU).map_err(|error| failed(error.into()))?;
+        folder::make_private(path).map_err(failed)?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path.join("lock")).map_err(failed)?;
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(AppError::InUse(path.display().to_string()));

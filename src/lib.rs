@@ -71,6 +71,7 @@ pub mod lake {
 pub mod journal {
     pub mod replay;
     pub mod segment;
+    pub mod folder;
     pub mod frame;
 }
 

@@ -26,7 +26,6 @@ use crate::rules::place::{Atlas, AtlasError};
 use crate::rules::source::Sources;
 use bumpalo::Bump;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -269,13 +268,11 @@ impl Reading<'_> {
                 }
             },
             Format::Ndjson => {
-                let value: Value = match serde_json::from_str(line) {
-                    Ok(value) => value,
-                    Err(error) => return Ended::Malformed(format!("no JSON: {error}")),
+                let event: native::Event = match serde_json::from_str(line) {
+                    Ok(event) => event,
+                    Err(error) => return Ended::Malformed(format!("no JSON object: {error}")),
                 };
-                let Some(mut draft) = native::from_json(&value, arena) else {
-                    return Ended::Malformed("no JSON object".to_owned());
-                };
+                let mut draft = native::from_event(&event, arena);
                 if draft.unreadable {
                     return Ended::Malformed("a field is of the wrong type".to_owned());
                 }
@@ -284,7 +281,7 @@ impl Reading<'_> {
                     return Ended::Malformed("an event of another site".to_owned());
                 }
                 draft.event_id.get_or_insert(own_id);
-                let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or("");
+                let text = |name: &str| event.text(name).unwrap_or("");
                 let channel = Channel::from_name(text("channel")).unwrap_or(Channel::Log);
                 self.weigh(draft, text("address"), text("user_agent"), channel, now, frames)
             }
@@ -386,10 +383,8 @@ fn write(lake: &mut Lake, portions: &Receiver<FramesInMemory>, runtime: &tokio::
                     break;
                 }
                 Err(error) if tried == TRIES => return Err(error.into()),
-                Err(error) => {
-                    tracing::info!(%error, tried, "looking at the lake again");
-                    runtime.block_on(lake.refresh())?;
-                }
+                // The next load looks at the lake first.
+                Err(error) => tracing::info!(%error, tried, "trying again"),
             }
         }
     }

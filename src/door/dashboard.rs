@@ -63,7 +63,7 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;width:6rem}td.bar{w
 .none{color:var(--soft)}footer{padding:0 1.5rem 1.5rem;color:var(--soft);font-size:.85rem}</style>";
 
 fn board(html: &mut String, view: &View) {
-    html.push_str("<section class=wide><h2>Now <small>the last 60 minutes, from memory</small></h2><dl>");
+    html.push_str("<section class=wide><h2>Now <small>from memory: views and interactions of the last 60 minutes; visitors, visits and time of this hour and the last</small></h2><dl>");
     for (name, value) in [
         ("Visitors", view.visitors.to_string()),
         ("Visits begun", view.visits.to_string()),

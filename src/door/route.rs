@@ -15,7 +15,7 @@ use crate::hit::private::Private;
 use crate::hit::raw::RawHit;
 use crate::line::collect::{Collector, End, Verdict};
 use crate::rules::cookies::Change;
-use crate::rules::decode::native;
+use crate::rules::decode::native::{self, Event, Events};
 use bumpalo::Bump;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -23,7 +23,6 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, ORIGIN};
 use hyper::{Method, Request, StatusCode};
 use ipnet::IpNet;
-use serde_json::Value;
 use std::cell::RefCell;
 use std::io::Read;
 use std::sync::Arc;
@@ -97,10 +96,11 @@ impl Public {
         let mut ends: Vec<End> = Vec::with_capacity(events.len());
         for event in &events {
             let arena = Bump::new();
-            let Some(draft) = native::from_json(event, &arena) else {
+            let Some(event) = event else {
                 self.collector.refuse_unread(self.clock.now());
                 continue;
             };
+            let draft = native::from_event(event, &arena);
             let mut parts = request::read(&head.headers, peer, &self.trusted_proxies);
             // An id made for an event of this very call is the id of the events after it.
             let made = id_cookies(&changes);
@@ -187,12 +187,11 @@ fn unpack(packed: impl Read) -> Result<Bytes, Unread> {
     if bytes.len() > BODY_MAX { Err(Unread::TooLarge) } else { Ok(bytes.into()) }
 }
 
-fn parse_events(bytes: &[u8]) -> Result<Vec<Value>, Unread> {
+fn parse_events(bytes: &[u8]) -> Result<Vec<Option<Event>>, Unread> {
     match serde_json::from_slice(bytes) {
-        Ok(Value::Array(events)) if events.len() > EVENTS_MAX => Err(Unread::TooMany),
-        Ok(Value::Array(events)) => Ok(events),
-        Ok(event @ Value::Object(_)) => Ok(vec![event]),
-        Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) | Err(_) => Err(Unread::NoJson),
+        Ok(Events(events)) if events.len() > EVENTS_MAX => Err(Unread::TooMany),
+        Ok(Events(events)) => Ok(events),
+        Err(_) => Err(Unread::NoJson),
     }
 }
 

@@ -4,14 +4,18 @@
 //! `[magic "CPJOURN1"][sequence u64][zero …]`, little-endian. Sequence numbers rise and are never
 //! used twice: the lake remembers the highest it has (see `lake::table`).
 //!
-//! Promises: a failed write or sync is fatal for its segment: it is sealed at its last good length
-//! and never written again. Starting after a crash and after a clean stop is the same: whatever lies
-//! there is sealed and waits for the lake. Limits: 64 MiB a segment, so that one is replayed in
+//! Promises: a failed write or sync is fatal for its segment: it is sealed at its last good length,
+//! never written again, and cut there durably before any writer acknowledges anything more, since
+//! what failed is sent again and would otherwise be there twice after a crash. Before a segment goes
+//! to the lake it is settled, cut and synced, so that both tables are loaded from the same bytes
+//! whatever happens between them. Starting after a crash and after a clean stop is the same:
+//! whatever lies there is sealed and waits for the lake. Limits: 64 MiB a segment, so that one is replayed in
 //! memory; space is set aside 4 MiB at a time, so that a sync need not change the file's length.
 
+use super::folder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,12 +26,14 @@ const MAGIC: &[u8; 8] = b"CPJOURN1";
 
 /// Where segments lie. One for files; tests have one that crashes and fails.
 pub trait Shelf: Send + Sync {
-    /// The sequence numbers of all segments there, in no order.
-    fn list(&self) -> io::Result<Vec<u64>>;
+    /// All segments there, as long as their files are, in no order.
+    fn list(&self) -> io::Result<Vec<Sealed>>;
     /// A new, empty segment whose name is durable when this returns.
     fn create(&self, sequence: u64) -> io::Result<Box<dyn SegmentFile>>;
     /// All bytes of a segment, header and unused space included.
     fn read(&self, sequence: u64) -> io::Result<Vec<u8>>;
+    /// Cuts a segment to its length. When this returns, no power loss changes it any more.
+    fn settle(&self, sealed: &Sealed) -> io::Result<()>;
     /// Forgets a segment, durably. One that is not there is no error.
     fn remove(&self, sequence: u64) -> io::Result<()>;
 }
@@ -37,8 +43,6 @@ pub trait SegmentFile: Send {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Returns when all that was appended survives a power loss.
     fn sync(&mut self) -> io::Result<()>;
-    /// Cuts off all beyond `length`; best effort after a failure.
-    fn seal(&mut self, length: u64) -> io::Result<()>;
 }
 
 /// Which segments are being written, which wait for the lake, and how many bytes that is.
@@ -54,6 +58,10 @@ struct State {
     open: BTreeSet<u64>,
     /// Sequence number → good length.
     sealed: BTreeMap<u64, u64>,
+    /// Those of them that may hold more than their good length: a group that failed.
+    overlong: BTreeSet<u64>,
+    /// What the lake has, or what never held a frame: to be removed.
+    leaving: BTreeSet<u64>,
     bytes: u64,
 }
 
@@ -71,8 +79,7 @@ impl Register {
     /// number that the lake knows of.
     pub fn open(shelf: Arc<dyn Shelf>, bytes_max: u64, committed: u64) -> io::Result<Self> {
         let mut state = State { next: committed + 1, ..State::default() };
-        for sequence in shelf.list()? {
-            let length = shelf.read(sequence)?.len() as u64;
+        for Sealed { sequence, length } in shelf.list()? {
             state.sealed.insert(sequence, length);
             state.bytes += length;
             state.next = state.next.max(sequence + 1);
@@ -88,6 +95,13 @@ impl Register {
         state.sealed.range(..bound).map(|(&sequence, &length)| Sealed { sequence, length }).collect()
     }
 
+    /// Makes a sealed segment what it will be for every later reader, after whatever crash.
+    pub fn settle(&self, sealed: &Sealed) -> io::Result<()> {
+        self.shelf.settle(sealed)?;
+        self.lock().overlong.remove(&sealed.sequence);
+        Ok(())
+    }
+
     /// The bytes of a sealed segment, up to its good length.
     pub fn read(&self, sealed: &Sealed) -> io::Result<Vec<u8>> {
         let mut bytes = self.shelf.read(sealed.sequence)?;
@@ -95,14 +109,30 @@ impl Register {
         Ok(bytes)
     }
 
-    /// Removes a segment that the lake has.
-    pub fn forget(&self, sealed: &Sealed) -> io::Result<()> {
-        self.shelf.remove(sealed.sequence)?;
+    /// Takes a segment that the lake has off the list; `tidy` removes it.
+    pub fn forget(&self, sealed: &Sealed) {
         let mut state = self.lock();
         if let Some(length) = state.sealed.remove(&sealed.sequence) {
             state.bytes = state.bytes.saturating_sub(length);
+            state.overlong.remove(&sealed.sequence);
+            state.leaving.insert(sealed.sequence);
         }
-        Ok(())
+    }
+
+    /// Removes what is forgotten. What cannot be removed is tried again the next time: a file that is
+    /// perhaps gone is never read again.
+    pub fn tidy(&self) -> io::Result<()> {
+        let leaving: Vec<u64> = self.lock().leaving.iter().copied().collect();
+        let mut result = Ok(());
+        for sequence in leaving {
+            match self.shelf.remove(sequence) {
+                Ok(()) => {
+                    self.lock().leaving.remove(&sequence);
+                }
+                Err(error) => result = Err(error),
+            }
+        }
+        result
     }
 
     /// Bytes that are not in the lake yet.
@@ -122,7 +152,7 @@ impl Register {
         match self.shelf.create(sequence) {
             Ok(file) => Ok((sequence, file)),
             Err(error) => {
-                self.lock().open.remove(&sequence);
+                self.abandon(sequence);
                 Err(error)
             }
         }
@@ -136,6 +166,45 @@ impl Register {
         let mut state = self.lock();
         state.open.remove(&sequence);
         state.sealed.insert(sequence, length);
+    }
+
+    /// Ends a segment of which more than `length` may be on disk.
+    fn seal_overlong(&self, sequence: u64, length: u64) {
+        let mut state = self.lock();
+        state.open.remove(&sequence);
+        state.sealed.insert(sequence, length);
+        state.overlong.insert(sequence);
+    }
+
+    /// Ends a segment that never held a frame.
+    fn abandon(&self, sequence: u64) {
+        let mut state = self.lock();
+        state.open.remove(&sequence);
+        state.leaving.insert(sequence);
+    }
+
+    /// Cuts off what failed. As long as that cannot be done nothing may be acknowledged, by no writer.
+    fn mend(&self) -> io::Result<()> {
+        let overlong: Vec<Sealed> = {
+            let state = self.lock();
+            let length = |sequence| state.sealed.get(sequence).copied();
+            state.overlong.iter().filter_map(|sequence| Some(Sealed { sequence: *sequence, length: length(sequence)? })).collect()
+        };
+        for sealed in overlong {
+            if let Err(error) = self.settle(&sealed) {
+                // Gone to the lake meanwhile: then it is no more to be cut.
+                if self.lock().overlong.contains(&sealed.sequence) {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that are not in the lake yet, and whether there is something to mend.
+    fn look(&self) -> (u64, bool) {
+        let state = self.lock();
+        (state.bytes, !state.overlong.is_empty())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -173,10 +242,13 @@ impl Writer {
     /// Appends a group of whole frames: all of it, or an error and none of it. Gives back the
     /// sequence number of the segment that it is in.
     pub fn append(&mut self, group: &[u8]) -> Result<u64, AppendError> {
-        let bytes = self.register.bytes();
+        let (bytes, is_to_mend) = self.register.look();
         let wanted = group.len() as u64;
         if bytes + wanted > self.register.bytes_max {
             return Err(AppendError::Full { bytes, bytes_max: self.register.bytes_max });
+        }
+        if is_to_mend {
+            self.register.mend()?;
         }
         if self.current.as_ref().is_some_and(|current| current.length + wanted > SEGMENT_BYTES_MAX) {
             self.seal();
@@ -190,7 +262,7 @@ impl Writer {
         let written = current.file.append(group).and_then(|()| if self.sync { current.file.sync() } else { Ok(()) });
         if let Err(error) = written {
             // What of the group is on disk now is unknown: never written over, never synced again.
-            self.seal();
+            self.give_up();
             return Err(AppendError::Io(error));
         }
         current.length += wanted;
@@ -200,11 +272,18 @@ impl Writer {
 
     /// Ends the segment being written, so that the lake can have it.
     pub fn seal(&mut self) {
-        if let Some(mut current) = self.current.take() {
-            if let Err(error) = current.file.seal(current.length) {
-                tracing::warn!(segment = current.sequence, %error, "a segment could not be cut to its length");
-            }
+        if let Some(current) = self.current.take() {
             self.register.seal(current.sequence, current.length);
+        }
+    }
+
+    /// Ends the segment being written at its last good length.
+    fn give_up(&mut self) {
+        if let Some(current) = self.current.take() {
+            self.register.seal_overlong(current.sequence, current.length);
+            if let Err(error) = self.register.mend() {
+                tracing::warn!(segment = current.sequence, %error, "a failed write could not be cut off: nothing is taken until it is");
+            }
         }
     }
 
@@ -221,7 +300,7 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                self.register.seal(sequence, 0);
+                self.register.abandon(sequence);
                 Err(error)
             }
         }
@@ -241,8 +320,7 @@ pub struct Directory(PathBuf);
 impl Directory {
     /// Opens the directory, made where it is missing, readable by its owner alone.
     pub fn open(path: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
-        rustix::fs::chmod(path, rustix::fs::Mode::RWXU)?;
+        folder::make_private(path)?;
         Ok(Self(path.to_owned()))
     }
 
@@ -256,16 +334,17 @@ impl Directory {
 }
 
 impl Shelf for Directory {
-    fn list(&self) -> io::Result<Vec<u64>> {
-        let mut sequences = Vec::new();
+    fn list(&self) -> io::Result<Vec<Sealed>> {
+        let mut segments = Vec::new();
         for entry in std::fs::read_dir(&self.0)? {
-            let name = entry?.file_name();
+            let entry = entry?;
+            let name = entry.file_name();
             let number = name.to_str().and_then(|name| name.strip_suffix(".segment"));
             if let Some(Ok(sequence)) = number.map(|digits| u64::from_str_radix(digits, 16)) {
-                sequences.push(sequence);
+                segments.push(Sealed { sequence, length: entry.metadata()?.len() });
             }
         }
-        Ok(sequences)
+        Ok(segments)
     }
 
     fn create(&self, sequence: u64) -> io::Result<Box<dyn SegmentFile>> {
@@ -284,6 +363,12 @@ impl Shelf for Directory {
         let mut bytes = Vec::new();
         File::open(self.path(sequence))?.take(SEGMENT_BYTES_MAX + SET_ASIDE_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    fn settle(&self, sealed: &Sealed) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(self.path(sealed.sequence))?;
+        file.set_len(sealed.length)?;
+        file.sync_all()
     }
 
     fn remove(&self, sequence: u64) -> io::Result<()> {
@@ -324,12 +409,6 @@ impl SegmentFile for OnDisk {
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()
     }
-
-    fn seal(&mut self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)?;
-        self.file.seek(SeekFrom::Start(length))?;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -357,8 +436,11 @@ mod tests {
         assert_eq!(frames_of(&register.read(&ready[0]).unwrap(), 7), Some(&b"aaaa"[..]));
         assert_eq!(register.bytes(), 72);
         for sealed in &ready {
-            register.forget(sealed).unwrap();
+            register.settle(sealed).unwrap();
+            assert_eq!(std::fs::metadata(folder.path().join(format!("{:016x}.segment", sealed.sequence))).unwrap().len(), 36);
+            register.forget(sealed);
         }
+        register.tidy().unwrap();
         assert_eq!(register.bytes(), 0);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }

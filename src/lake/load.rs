@@ -8,7 +8,7 @@
 use super::batch::InteractionRows;
 use super::columns::TableName;
 use super::file::{FileToAdd, FileWriter};
-use super::table::{Table, TableError};
+use super::table::{Layer, Table, TableError};
 use super::trends::Trends;
 use crate::hit::clock::{Day, Moment};
 use crate::journal::frame::Frame;
@@ -21,6 +21,8 @@ pub struct Lake {
     interactions: Table,
     trends: Table,
     source: String,
+    /// A load did not end: what became of it has to be looked at first.
+    is_unsure: bool,
 }
 
 /// A portion of a source's frames, numbered.
@@ -54,13 +56,25 @@ pub struct Loaded {
 impl Lake {
     /// Loads `portions` (of rising numbers) and returns when both tables have all of them, durably. A
     /// portion without rows for a table makes no commit there: reading it again would do no harm.
-    /// After an error nothing is known: `refresh`, then load again.
+    /// After an error, or where this was dropped halfway, nothing is known: the next load looks first.
     pub async fn load(&mut self, portions: &[impl Portion], now: Moment) -> Result<Loaded, LoadError> {
+        if self.is_unsure {
+            self.refresh().await?;
+            self.sweep().await?;
+        }
+        self.is_unsure = true;
+        let loaded = self.load_what_is_missing(portions, now).await?;
+        self.is_unsure = false;
+        Ok(loaded)
+    }
+
+    async fn load_what_is_missing(&mut self, portions: &[impl Portion], now: Moment) -> Result<Loaded, LoadError> {
         let Some(last) = portions.last().map(Portion::number) else {
             return Ok(Loaded::default());
         };
         let mut loaded = Loaded::default();
-        let has = self.interactions.committed(&self.source).await?.unwrap_or(0);
+        // Interactions go first, so they have what trends have; they know the number only of what had rows.
+        let (_, has) = self.committed().await?;
         if has < last {
             let (files, torn_bytes) = interaction_files(portions, has, &self.source, now)?;
             loaded.rows = files.iter().map(|file| file.rows).sum();
@@ -82,20 +96,32 @@ impl Lake {
 
     /// Opens both tables (made where missing) for `source`, and removes what its last crash left.
     pub async fn open(folder: &Path, source: &str) -> Result<Self, TableError> {
-        let interactions = Table::open_or_create(folder, TableName::Interactions).await?;
-        let trends = Table::open_or_create(folder, TableName::Trends).await?;
+        Self::open_on(folder, source, &|store| store).await
+    }
+
+    /// The same with `layer` laid over the store, under the tables: tests put failures there.
+    pub async fn open_on(folder: &Path, source: &str, layer: Layer<'_>) -> Result<Self, TableError> {
+        let interactions = Table::open_or_create_on(folder, TableName::Interactions, layer).await?;
+        let trends = Table::open_or_create_on(folder, TableName::Trends, layer).await?;
+        let lake = Self { interactions, trends, source: source.to_owned(), is_unsure: false };
+        lake.sweep().await?;
+        Ok(lake)
+    }
+
+    /// Removes what an interrupted load left.
+    async fn sweep(&self) -> Result<(), TableError> {
         let mut swept = 0;
-        for table in [&interactions, &trends] {
-            swept += table.sweep(source).await?;
+        for table in [&self.interactions, &self.trends] {
+            swept += table.sweep(&self.source).await?;
         }
         if swept > 0 {
             tracing::info!(files = swept, "removed files that an interrupted commit left");
         }
-        Ok(Self { interactions, trends, source: source.to_owned() })
+        Ok(())
     }
 
     /// Looks at the newest versions of both tables.
-    pub async fn refresh(&mut self) -> Result<(), TableError> {
+    async fn refresh(&mut self) -> Result<(), TableError> {
         self.interactions.refresh().await?;
         self.trends.refresh().await
     }

@@ -1,18 +1,23 @@
 //! Owns the store that the lake lies on: local files that survive a power loss.
 //!
-//! Knows `object_store`, whose local store (0.13) never syncs. Promises: what `put` returned for is
-//! on disk, file and directory entry both; every file is its owner's alone to read. Object stores
+//! Knows `object_store`, whose local store (0.13) never syncs, and whose put gives a file its name
+//! before its bytes are on disk. Promises: a file has its name only once its bytes are on disk (a commit
+//! cut short by a power loss would make the table unreadable); what `put` returned for is there for good,
+//! with every folder above it; every file is its owner's alone to read. Object stores
 //! elsewhere come later and are refused with a clear word.
 
+use crate::journal::folder;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use url::Url;
@@ -56,11 +61,15 @@ pub struct TableFolder {
     pub url: Url,
 }
 
-/// Opens (and makes, where missing) the folder of one table.
+/// Makes the folder of one table, and the lake's above it, durably.
+pub fn make_table_folder(folder: &std::path::Path) -> std::result::Result<(), StoreError> {
+    let make = || folder.parent().map_or(Ok(()), folder::make).and_then(|()| folder::make_private(folder));
+    make().map_err(|reason| StoreError::Folder { path: folder.display().to_string(), reason })
+}
+
+/// Opens the folder of one table.
 pub fn open_table_folder(folder: &std::path::Path) -> std::result::Result<TableFolder, StoreError> {
     let failed = |reason| StoreError::Folder { path: folder.display().to_string(), reason };
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    rustix::fs::chmod(folder, rustix::fs::Mode::RWXU).map_err(|error| failed(error.into()))?;
     let folder = folder.canonicalize().map_err(failed)?;
     let url = Url::from_directory_path(&folder).map_err(|()| StoreError::NoPlace(folder.display().to_string()))?;
     let files = Arc::new(Durable(LocalFileSystem::new_with_prefix(&folder)?));
@@ -77,30 +86,124 @@ impl fmt::Display for Durable {
     }
 }
 
+/// Removes what a put that was cut short left of files below `folder/day=…/` whose names begin with
+/// `mark`. No listing shows it.
+pub fn sweep_unfinished(folder: &std::path::Path, mark: &str) -> io::Result<usize> {
+    let mut swept = 0;
+    for day in std::fs::read_dir(folder)? {
+        let day = day?;
+        if !day.file_name().to_string_lossy().starts_with("day=") {
+            continue;
+        }
+        for file in std::fs::read_dir(day.path())? {
+            let file = file?;
+            let name = file.file_name();
+            if name.to_str().is_some_and(|name| name.starts_with(mark) && name.contains(UNFINISHED)) {
+                std::fs::remove_file(file.path())?;
+                swept += 1;
+            }
+        }
+    }
+    Ok(swept)
+}
+
+/// `NAME#1` is `NAME` being written: `object_store` lists no name that ends so.
+const UNFINISHED: char = '#';
+
+/// A new file beside `file`, to be written and then given its name.
+fn begin_beside(file: &std::path::Path) -> io::Result<(File, PathBuf)> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut number = 1;
+    loop {
+        let mut path = file.as_os_str().to_owned();
+        path.push(format!("{UNFINISHED}{number}"));
+        let path = PathBuf::from(path);
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(beside) => return Ok((beside, path)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let Some(above) = file.parent() else { return Err(error) };
+                folder::make(above)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Writes `file`, durably, and only then under its name; where `is_new`, no other may have it.
+fn put_durably(file: &std::path::Path, payload: &PutPayload, is_new: bool) -> io::Result<()> {
+    let (mut beside, path) = begin_beside(file)?;
+    let written = payload.iter().try_for_each(|part| beside.write_all(part)).and_then(|()| beside.sync_all());
+    let named = written.and_then(|()| if is_new { std::fs::hard_link(&path, file) } else { std::fs::rename(&path, file) });
+    if is_new || named.is_err() {
+        // Where it is left behind no listing shows it, and `sweep_unfinished` finds it.
+        let _ = std::fs::remove_file(&path);
+    }
+    named.and_then(|()| folder::sync_above(file))
+}
+
+fn failed(source: io::Error) -> object_store::Error {
+    object_store::Error::Generic { store: "durable", source: Box::new(source) }
+}
+
 impl Durable {
     /// Syncs a file and the two directories above it, the ones that a commit may have made.
     fn sync(&self, location: &Path) -> Result<()> {
         let file = self.0.path_to_filesystem(location)?;
-        let failed = |source: std::io::Error| object_store::Error::Generic { store: "durable", source: Box::new(source) };
-        std::fs::File::open(&file).and_then(|file| file.sync_all()).map_err(failed)?;
-        for folder in file.ancestors().skip(1).take(2) {
-            std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        File::open(&file).and_then(|file| file.sync_all()).map_err(failed)?;
+        for path in file.ancestors().take(2) {
+            folder::sync_above(path).map_err(failed)?;
         }
         Ok(())
+    }
+}
+
+/// A file written in parts, durable when it is complete.
+#[derive(Debug)]
+struct DurableUpload {
+    upload: Box<dyn MultipartUpload>,
+    store: Durable,
+    location: Path,
+}
+
+#[async_trait]
+impl MultipartUpload for DurableUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.upload.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let result = self.upload.complete().await?;
+        self.store.sync(&self.location)?;
+        Ok(result)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.upload.abort().await
     }
 }
 
 #[async_trait]
 impl ObjectStore for Durable {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let result = self.0.put_opts(location, payload, options).await?;
-        self.sync(location)?;
-        Ok(result)
+        let is_new = match options.mode {
+            PutMode::Create => true,
+            PutMode::Overwrite => false,
+            PutMode::Update(_) => return self.0.put_opts(location, payload, options).await,
+        };
+        match put_durably(&self.0.path_to_filesystem(location)?, &payload, is_new) {
+            Ok(()) => Ok(PutResult { e_tag: None, version: None }),
+            Err(error) if is_new && error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(object_store::Error::AlreadyExists { path: location.to_string(), source: Box::new(error) })
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     async fn put_multipart_opts(&self, location: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        // Nothing here writes in parts; a checkpoint may. It holds nothing that the log does not.
-        self.0.put_multipart_opts(location, options).await
+        // A checkpoint of more than 10 MiB; readers trust it, so it is as durable as the rest.
+        let upload = self.0.put_multipart_opts(location, options).await?;
+        Ok(Box::new(DurableUpload { upload, store: Self(self.0.clone()), location: location.clone() }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -132,7 +235,36 @@ impl ObjectStore for Durable {
 
 #[cfg(test)]
 mod tests {
-    use super::folder_of;
+    use super::{folder_of, make_table_folder, open_table_folder, sweep_unfinished};
+    use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
+
+    #[tokio::test]
+    async fn a_put_makes_folders_writes_over_or_refuses_and_leaves_nothing_beside() {
+        let lake = tempfile::tempdir().unwrap();
+        let folder = lake.path().join("lake/interactions");
+        make_table_folder(&folder).unwrap();
+        let store = open_table_folder(&folder).unwrap().files;
+        let path = Path::from("day=2026-11-20/part-a-1.parquet");
+        let create = || PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        store.put_opts(&path, "one".into(), create()).await.unwrap();
+        assert!(matches!(store.put_opts(&path, "two".into(), create()).await, Err(Error::AlreadyExists { .. })));
+        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "one");
+        store.put(&path, PutPayload::from_static(b"three")).await.unwrap();
+        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "three");
+        assert_eq!(std::fs::read_dir(folder.join("day=2026-11-20")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_put_left_is_swept_where_it_is_ones_own() {
+        let lake = tempfile::tempdir().unwrap();
+        let day = lake.path().join("day=2026-11-20");
+        std::fs::create_dir(&day).unwrap();
+        for name in ["part-a-1.parquet", "part-a-2.parquet#1", "part-b-2.parquet#1"] {
+            std::fs::write(day.join(name), "").unwrap();
+        }
+        assert_eq!(sweep_unfinished(lake.path(), "part-a-").unwrap(), 1);
+        assert_eq!(std::fs::read_dir(&day).unwrap().count(), 2);
+    }
 
     #[test]
     fn lake_urls() {

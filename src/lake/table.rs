@@ -19,7 +19,7 @@ use futures::TryStreamExt;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Why a table could not be read or written.
@@ -35,11 +35,15 @@ pub enum TableError {
     Missing { table: &'static str, folder: String },
 }
 
+/// What is laid over a table's stores (its own, and the one that the Delta library is given).
+pub type Layer<'l> = &'l (dyn Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> + Sync);
+
 /// A table, and the version of it that was last seen.
 pub struct Table {
     name: TableName,
     delta: DeltaTable,
     store: Arc<dyn ObjectStore>,
+    folder: PathBuf,
 }
 
 /// A file that belongs to the table now.
@@ -56,7 +60,13 @@ pub struct LiveFile {
 impl Table {
     /// Opens the table in `lake/NAME`, and makes it where it is missing.
     pub async fn open_or_create(lake: &Path, name: TableName) -> Result<Self, TableError> {
-        let mut table = Self::place(lake, name)?;
+        Self::open_or_create_on(lake, name, &|store| store).await
+    }
+
+    /// The same with `layer` laid over the store, under the table: tests put failures there.
+    pub async fn open_or_create_on(lake: &Path, name: TableName, layer: Layer<'_>) -> Result<Self, TableError> {
+        store::make_table_folder(&lake.join(name.as_str()))?;
+        let mut table = Self::place(lake, name, layer)?;
         if table.exists().await? {
             table.refresh().await?;
             return Ok(table);
@@ -92,7 +102,7 @@ impl Table {
         if !lake.join(name.as_str()).join("_delta_log").is_dir() {
             return Err(missing());
         }
-        let mut table = Self::place(lake, name)?;
+        let mut table = Self::place(lake, name, &|store| store)?;
         if !table.exists().await? {
             return Err(missing());
         }
@@ -100,13 +110,14 @@ impl Table {
         Ok(table)
     }
 
-    fn place(lake: &Path, name: TableName) -> Result<Self, TableError> {
-        let folder = store::open_table_folder(&lake.join(name.as_str()))?;
+    fn place(lake: &Path, name: TableName, layer: Layer<'_>) -> Result<Self, TableError> {
+        let path = lake.join(name.as_str());
+        let folder = store::open_table_folder(&path)?;
         let failed = |reason| TableError::Delta { table: name.as_str(), reason: Box::new(reason) };
         let delta = DeltaTableBuilder::from_url(folder.url.clone())
-            .and_then(|builder| builder.with_storage_backend(folder.root, folder.url).build())
+            .and_then(|builder| builder.with_storage_backend(layer(folder.root), folder.url).build())
             .map_err(failed)?;
-        Ok(Self { name, delta, store: folder.files })
+        Ok(Self { name, delta, store: layer(folder.files), folder: path })
     }
 
     async fn exists(&self) -> Result<bool, TableError> {
@@ -204,7 +215,8 @@ impl Table {
         let live: HashSet<String> = self.live_files()?.into_iter().map(|file| file.path).collect();
         let mark = format!("/part-{source}-");
         let all: Vec<_> = self.store.list(None).try_collect().await.map_err(failed)?;
-        let mut swept = 0;
+        let unfinished = store::sweep_unfinished(&self.folder, &format!("part-{source}-"));
+        let mut swept = unfinished.map_err(|reason| StoreError::Folder { path: self.folder.display().to_string(), reason })?;
         for file in all.into_iter().map(|meta| meta.location) {
             if file.as_ref().contains(&mark) && !live.contains(file.as_ref()) {
                 self.store.delete(&file).await.map_err(failed)?;

@@ -1,7 +1,7 @@
 //! Owns the carrying of sealed segments into the lake.
 //!
-//! Promises: a segment goes only after both tables have it, durably; after any error the lake is looked
-//! at again before anything is sent again; while the lake is away the journal keeps everything, up to its
+//! Promises: a segment goes only after both tables have it, durably; what is loaded was settled before,
+//! so that the second table gets what the first got; while the lake is away the journal keeps everything, up to its
 //! bound. Spawns nothing: `app` runs it on a thread of its own.
 
 use super::intake::Order;
@@ -55,13 +55,12 @@ impl Flusher {
                 }
                 Err(error) => {
                     self.figures.failures.fetch_add(1, Ordering::Relaxed);
-                    // Whether it was committed is not known: the next try looks first.
-                    if let Err(error) = self.lake.refresh().await {
-                        tracing::warn!(%error, "the lake cannot be read");
-                    }
                     return Err(error);
                 }
             }
+        }
+        if let Err(error) = self.register.tidy() {
+            tracing::warn!(%error, "segments that the lake has could not be removed; the next flush tries again");
         }
         self.figures.last_success.store(now.seconds(), Ordering::Relaxed);
         Ok(whole)
@@ -69,14 +68,14 @@ impl Flusher {
 
     async fn load(&mut self, ready: &[Sealed], now: Moment) -> Result<Loaded, LoadError> {
         let Some(last) = ready.last() else { return Ok(Loaded::default()) };
+        for sealed in ready {
+            self.register.settle(sealed)?;
+        }
         let portions: Vec<_> = ready.iter().map(|sealed| Segment { register: &self.register, sealed: *sealed }).collect();
         let loaded = self.lake.load(&portions, now).await?;
         self.ledger.committed(last.sequence);
         for sealed in ready {
-            // A segment that stays is loaded again into nothing: the lake knows its number.
-            if let Err(error) = self.register.forget(sealed) {
-                tracing::warn!(segment = sealed.sequence, %error, "a segment could not be removed");
-            }
+            self.register.forget(sealed);
         }
         self.figures.rows.fetch_add(loaded.rows as u64, Ordering::Relaxed);
         self.figures.bytes.fetch_add(loaded.bytes as u64, Ordering::Relaxed);

@@ -7,7 +7,11 @@
 use crate::hit::draft::{Draft, Once, Relayed};
 use crate::rules::scrub::decode_component;
 use bumpalo::Bump;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
+use std::fmt;
 
 /// Reads a query string.
 pub fn from_query<'a>(query: &'a str, arena: &'a Bump) -> Draft<'a> {
@@ -24,10 +28,25 @@ pub fn from_query<'a>(query: &'a str, arena: &'a Bump) -> Draft<'a> {
     draft
 }
 
-/// Reads one event of a `/e` body; `None` where it is no JSON object.
-pub fn from_json<'a>(event: &'a Value, arena: &'a Bump) -> Option<Draft<'a>> {
+/// One event of a `/e` body: a JSON object's fields as they came, one given twice twice.
+#[derive(Debug)]
+pub struct Event(Vec<(String, Value)>);
+
+impl Event {
+    /// The text of a field, its first where it was given twice.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name)?.1.as_str()
+    }
+}
+
+/// A `/e` body: the events of an object or of an array, `None` for each element that is no object.
+#[derive(Debug)]
+pub struct Events(pub Vec<Option<Event>>);
+
+/// Reads one event.
+pub fn from_event<'a>(event: &'a Event, arena: &'a Bump) -> Draft<'a> {
     let mut draft = Draft::default();
-    for (name, value) in event.as_object()? {
+    for (name, value) in &event.0 {
         let Some(field) = Field::named(name) else {
             if name == "properties" {
                 read_properties(&mut draft, value, arena);
@@ -44,7 +63,68 @@ pub fn from_json<'a>(event: &'a Value, arena: &'a Bump) -> Option<Draft<'a>> {
             Value::Array(_) | Value::Object(_) => draft.unreadable = true,
         }
     }
-    Some(draft)
+    draft
+}
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Event;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Event, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Event(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+impl<'de> Deserialize<'de> for Events {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Body;
+        impl<'de> Visitor<'de> for Body {
+            type Value = Events;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a JSON object or an array of them")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Events, A::Error> {
+                Event::deserialize(MapAccessDeserializer::new(map)).map(|event| Events(vec![Some(event)]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Events, A::Error> {
+                let mut events = Vec::new();
+                while let Some(element) = sequence.next_element::<Element>()? {
+                    events.push(element.0);
+                }
+                Ok(Events(events))
+            }
+        }
+        deserializer.deserialize_any(Body)
+    }
+}
+
+/// An element of a body's array: an event, or something else that is passed over.
+struct Element(Option<Event>);
+
+impl<'de> Deserialize<'de> for Element {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        if !raw.get().trim_start().starts_with('{') {
+            return Ok(Self(None));
+        }
+        serde_json::from_str(raw.get()).map(|event| Self(Some(event))).map_err(serde::de::Error::custom)
+    }
 }
 
 /// Property keys beyond these are left out: 64 of 64 + 1,024 bytes are 68 KiB a hit at most.
@@ -283,7 +363,7 @@ fn add_property<'a>(draft: &mut Draft<'a>, key: &'a str, value: &'a str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{from_json, from_query};
+    use super::{Draft, Event, Events, from_event, from_query};
     use crate::hit::draft::{Once, Relayed};
     use bumpalo::Bump;
     use proptest::prelude::*;
@@ -301,7 +381,8 @@ mod tests {
             "screen_width": 1920, "engaged_ms": 1500, "scroll_percent": 40.2, "occurred_at": 1_700_000_000_000_i64,
             "properties": {"plan": "gold"}, "consent": "granted", "gdpr": 1, "child": false
         });
-        let event = from_json(&value, &arena).unwrap();
+        let body = event_of(&value);
+        let event = from_event(&body, &arena);
         assert_eq!(format!("{query:?}"), format!("{event:?}"));
         assert_eq!(query.consent, Once::Given(Relayed::Granted));
         assert_eq!((query.screen_width, query.page_url), (Some(1920), Some("https://a.example/")));
@@ -336,9 +417,24 @@ mod tests {
             assert!(from_query(query, &arena).unreadable, "{query}");
         }
         for value in [json!({"event": 5}), json!({"properties": [1]}), json!({"properties": {"a": {}}}), json!({"site": {}})] {
-            assert!(from_json(&value, &arena).unwrap().unreadable, "{value}");
+            assert!(from_event(&event_of(&value), &arena).unreadable, "{value}");
         }
-        assert!(from_json(&json!([]), &arena).is_none());
+    }
+
+    #[test]
+    fn a_body_is_an_object_or_an_array_and_tells_a_field_given_twice() {
+        let arena = Bump::new();
+        let Events(events) = serde_json::from_str(r#"[{"site":"a","consent":"granted","consent":"granted"}, 5, [{}], {}]"#).unwrap();
+        assert_eq!(events.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, false, true]);
+        let draft: Draft<'_> = from_event(events[0].as_ref().unwrap(), &arena);
+        assert!(draft.consent.is_malformed());
+        for body in ["", "5", "\"x\"", "null", "{", "[{]", "[{}", "{} {}"] {
+            assert!(serde_json::from_str::<Events>(body).is_err(), "{body}");
+        }
+    }
+
+    fn event_of(value: &serde_json::Value) -> Event {
+        serde_json::from_str(&value.to_string()).unwrap()
     }
 
     proptest! {

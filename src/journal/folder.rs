@@ -1,0 +1,63 @@
+//! Owns the making of folders that are still there after a power loss.
+//!
+//! A new folder's name lies in the folder above it, which has to be synced, or all that is synced inside
+//! is lost with the name.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Makes `path`, and what is missing above it, durably; readable by its owner alone.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    make(path)?;
+    rustix::fs::chmod(path, rustix::fs::Mode::RWXU)?;
+    Ok(())
+}
+
+/// Makes `path`, and what is missing above it, durably.
+pub fn make(path: &Path) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Ok(()) => sync_above(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let Some(above) = path.parent() else { return Err(error) };
+            make(above)?;
+            // Another may have been quicker.
+            match std::fs::create_dir(path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+                Ok(()) | Err(_) => sync_above(path),
+            }
+        }
+        Err(_) if path.is_dir() => {
+            // A program killed before it synced may have made it. Who may not read the folder above
+            // did not make it.
+            let _ = sync_above(path);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the names in the folder above `path` durable.
+pub fn sync_above(path: &Path) -> io::Result<()> {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    File::open(above.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::make_private;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_is_missing_above_is_made_and_what_is_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/c");
+        for _ in 0..2 {
+            make_private(&path).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+            std::fs::write(path.join("kept"), "").unwrap();
+        }
+        assert!(path.join("kept").exists());
+        assert!(make_private(&path.join("kept")).is_err());
+    }
+}
