@@ -18,10 +18,10 @@ pub mod config;
 
 /// Where HTTP comes in, and where it is forgotten.
 pub mod door {
-    pub mod listen;
     pub mod admin;
     pub mod dashboard;
     pub mod trends;
+    pub mod listen;
     pub mod route;
     pub mod demo;
     pub mod choices;
@@ -61,8 +61,8 @@ pub mod lake {
     pub mod load;
     pub mod batch;
     pub mod trends;
-    pub mod file;
     pub mod table;
+    pub mod file;
     pub mod columns;
     pub mod store;
 }

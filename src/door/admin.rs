@@ -6,6 +6,7 @@
 
 use super::dashboard;
 use super::listen::{HEAD_MAX, HEADER_DEADLINE};
+use super::request::BODY_DEADLINE;
 use super::respond::{self, rfc3339};
 use super::trends::{self, Interval, Question};
 use super::route::Peer;
@@ -195,7 +196,7 @@ impl Admin {
     }
 
     async fn log_in(&self, request: Request<Incoming>) -> Reply {
-        let Ok(body) = Limited::new(request.into_body(), 4_096).collect().await else {
+        let Ok(Ok(body)) = tokio::time::timeout(BODY_DEADLINE, Limited::new(request.into_body(), 4_096).collect()).await else {
             return whole(unauthorized());
         };
         let bytes = body.to_bytes();
@@ -420,9 +421,11 @@ fn unauthorized() -> respond::Reply {
 }
 
 /// A loopback peer that asks for a loopback name: a page elsewhere that renames itself to 127.0.0.1 still
-/// asks for its own name.
+/// asks for its own name, and `127.0.0.1.elsewhere.example` is a name like any other.
+#[expect(clippy::disallowed_types, reason = "the name asked for, not where a visitor is")]
 fn is_local(headers: &HeaderMap, peer: Peer) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
-    peer.to_canonical().is_loopback() && (name == "localhost" || name == "[::1]" || name.starts_with("127."))
+    let is_loopback = name == "localhost" || name == "[::1]" || name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    peer.to_canonical().is_loopback() && is_loopback
 }

@@ -6,8 +6,9 @@
 
 use super::request;
 use super::respond::{self, Reply};
-use super::route::Public;
+use crate::hit::clock::Moment;
 use crate::hit::site::{Site, SiteKey};
+use crate::line::collect::Rulebook;
 use crate::rules::cookies::{self, Change, Findings, Remembered};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -16,14 +17,15 @@ use hyper::{Method, Request, StatusCode};
 use std::fmt::Write as _;
 
 /// Answers a call of one of the four paths.
-pub async fn answer(public: &Public, request: Request<Incoming>) -> Reply {
-    let (head, body) = request.into_parts();
-    let form = match Limited::new(body, FORM_MAX).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(_) => return respond::text(StatusCode::PAYLOAD_TOO_LARGE, "The form is larger than 16 KiB.\n"),
+pub async fn answer(book: &Rulebook, now: Moment, call: Request<Incoming>) -> Reply {
+    let (head, body) = call.into_parts();
+    let form = match tokio::time::timeout(request::BODY_DEADLINE, Limited::new(body, FORM_MAX).collect()).await {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Err(_) => return respond::text(StatusCode::REQUEST_TIMEOUT, "The form did not arrive within 30 s.\n"),
+        Ok(Err(_)) => return respond::text(StatusCode::PAYLOAD_TOO_LARGE, "The form is larger than 16 KiB.\n"),
     };
     let fields = Fields::read(head.uri.query().unwrap_or(""), &form);
-    let site = match fields.site.as_deref().map(|key| public.collector.book().sites.find(key)) {
+    let site = match fields.site.as_deref().map(|key| book.sites.find(key)) {
         Some(None) => return respond::text(StatusCode::NOT_FOUND, "There is no such site here: `s` is a site's key.\n"),
         Some(Some((_, site))) => Some(site.clone()),
         None => None,
@@ -31,14 +33,14 @@ pub async fn answer(public: &Public, request: Request<Incoming>) -> Reply {
     let site = site.as_deref();
     match (head.uri.path(), &head.method) {
         ("/choices", &Method::GET | &Method::HEAD) => match site {
-            Some(site) => respond::page(StatusCode::OK, page(public, site, &head.headers)),
+            Some(site) => respond::page(StatusCode::OK, page(book, now, site, &head.headers)),
             None => respond::text(StatusCode::NOT_FOUND, "Say which site: /choices?s=KEY\n"),
         },
         ("/optout", &Method::GET | &Method::POST) => {
             let mut changes = vec![Change::OptOut(site.map(|site| site.key.clone()))];
             let forgotten: Vec<SiteKey> = match site {
                 Some(site) => vec![site.key.clone()],
-                None => public.collector.book().sites.iter().map(|site| site.key.clone()).filter(|key| holds_id(&head.headers, key)).collect(),
+                None => book.sites.iter().map(|site| site.key.clone()).filter(|key| holds_id(&head.headers, key)).collect(),
             };
             changes.extend(forgotten.into_iter().map(Change::Forget));
             done(&head.headers, site, &changes)
@@ -47,7 +49,7 @@ pub async fn answer(public: &Public, request: Request<Incoming>) -> Reply {
             let Some(site) = site else {
                 return respond::text(StatusCode::BAD_REQUEST, "Say which site: the form's field `s`.\n");
             };
-            match loosen(public, &head.headers, site, head.uri.path(), &fields) {
+            match loosen(book, now, &head.headers, site, head.uri.path(), &fields) {
                 Ok(changes) => done(&head.headers, Some(site), &changes),
                 Err((status, message)) => respond::text(status, message),
             }
@@ -57,14 +59,14 @@ pub async fn answer(public: &Public, request: Request<Incoming>) -> Reply {
 }
 
 /// A token that a form of the collector's own pages carries.
-pub fn form_token(public: &Public, site: &str) -> String {
-    public.collector.book().key.form_token(site, public.clock.now().day()).to_string()
+pub fn form_token(book: &Rulebook, now: Moment, site: &str) -> String {
+    book.key.form_token(site, now.day()).to_string()
 }
 
 /// The choice as the visitor's cookies tell it: `none`, `granted`, `denied` or `opted_out`.
-pub fn choice_word(public: &Public, site: &str, headers: &HeaderMap) -> &'static str {
+pub fn choice_word(now: Moment, site: &str, headers: &HeaderMap) -> &'static str {
     let Some(key) = SiteKey::parse(site) else { return "none" };
-    let found = with_findings(public, headers, &key, |found| (found.opted_out, found.consent));
+    let found = with_findings(now, headers, &key, |found| (found.opted_out, found.consent));
     match found {
         (true, _) => "opted_out",
         (false, Remembered::Granted) => "granted",
@@ -100,8 +102,7 @@ impl Fields {
 type Refused = (StatusCode, &'static str);
 
 /// What allows more than before: only from the collector's own pages, and only with their token.
-fn loosen(public: &Public, headers: &HeaderMap, site: &Site, path: &str, fields: &Fields) -> Result<Vec<Change>, Refused> {
-    let now = public.clock.now();
+fn loosen(book: &Rulebook, now: Moment, headers: &HeaderMap, site: &Site, path: &str, fields: &Fields) -> Result<Vec<Change>, Refused> {
     let granted = match (path, fields.choice.as_deref()) {
         ("/optin", _) => None,
         (_, Some("granted")) => Some(true),
@@ -109,7 +110,7 @@ fn loosen(public: &Public, headers: &HeaderMap, site: &Site, path: &str, fields:
         (_, _) => return Err((StatusCode::BAD_REQUEST, "The field `choice` is `granted` or `denied`.\n")),
     };
     let token = fields.token.as_deref().unwrap_or("").as_bytes();
-    let is_proven = is_same_origin(headers) && public.collector.book().key.proves_form(site.key.as_str(), now.day(), token);
+    let is_proven = is_same_origin(headers) && book.key.proves_form(site.key.as_str(), now.day(), token);
     if granted != Some(false) && !is_proven {
         return Err((StatusCode::FORBIDDEN, "This can be set from the collector's own pages only: open /choices?s=KEY.\n"));
     }
@@ -150,9 +151,9 @@ fn own_referer(headers: &HeaderMap) -> Option<String> {
     is_own.then(|| referer.query().map_or_else(|| referer.path().to_owned(), |query| format!("{}?{query}", referer.path())))
 }
 
-fn with_findings<T>(public: &Public, headers: &HeaderMap, key: &SiteKey, look: impl FnOnce(&Findings<'_>) -> T) -> T {
+fn with_findings<T>(now: Moment, headers: &HeaderMap, key: &SiteKey, look: impl FnOnce(&Findings<'_>) -> T) -> T {
     let cookies: Vec<&[u8]> = headers.get_all(hyper::header::COOKIE).iter().map(|value| value.as_bytes()).collect();
-    look(&cookies::read(&cookies, key, public.clock.now()))
+    look(&cookies::read(&cookies, key, now))
 }
 
 fn holds_id(headers: &HeaderMap, key: &SiteKey) -> bool {
@@ -160,10 +161,10 @@ fn holds_id(headers: &HeaderMap, key: &SiteKey) -> bool {
     headers.get_all(hyper::header::COOKIE).iter().any(|value| value.to_str().is_ok_and(|value| value.contains(&name)))
 }
 
-fn page(public: &Public, site: &Site, headers: &HeaderMap) -> String {
-    let choice = choice_word(public, site.key.as_str(), headers);
-    let visitor = with_findings(public, headers, &site.key, |found| {
-        found.ids.into_iter().flatten().find_map(|value| public.collector.book().key.prove(&site.key, value))
+fn page(book: &Rulebook, now: Moment, site: &Site, headers: &HeaderMap) -> String {
+    let choice = choice_word(now, site.key.as_str(), headers);
+    let visitor = with_findings(now, headers, &site.key, |found| {
+        found.ids.into_iter().flatten().find_map(|value| book.key.prove(&site.key, value))
     });
     let signals = request::signals(headers);
     let state = match choice {
@@ -175,7 +176,7 @@ fn page(public: &Public, site: &Site, headers: &HeaderMap) -> String {
     let mut html = String::new();
     let name = escape(&site.name);
     let key = &site.key;
-    let token = form_token(public, key.as_str());
+    let token = form_token(book, now, key.as_str());
     let _ = write!(
         html,
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Your choices: {name}</title>\

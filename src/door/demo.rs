@@ -4,7 +4,8 @@
 
 use super::choices;
 use super::respond::{self, Reply};
-use super::route::Public;
+use crate::hit::clock::Moment;
+use crate::line::collect::Rulebook;
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
 
@@ -19,7 +20,7 @@ pub const SITE: &str = "demo";
 
 impl Demo {
     /// The page at `path`, if there is one.
-    pub fn page(&self, public: &Public, path: &str, headers: &HeaderMap) -> Option<Reply> {
+    pub fn page(&self, book: &Rulebook, now: Moment, path: &str, headers: &HeaderMap) -> Option<Reply> {
         if path == "/demo/shop.js" {
             return Some(respond::script(include_str!("../../assets/demo/shop.js")));
         }
@@ -31,8 +32,8 @@ impl Demo {
             _ => return None,
         };
         let html = page
-            .replace("{{token}}", &choices::form_token(public, SITE))
-            .replace("{{choice}}", choices::choice_word(public, SITE, headers))
+            .replace("{{token}}", &choices::form_token(book, now, SITE))
+            .replace("{{choice}}", choices::choice_word(now, SITE, headers))
             .replace("{{dashboard}}", &self.dashboard);
         Some(respond::page(StatusCode::OK, html))
     }

@@ -71,9 +71,12 @@ pub async fn serve(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcc
 /// Binds `workers` listeners on one address; port 0 takes a free one, the same for all.
 pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
     // Shared ports are shared by any process of this user: a listener for itself alone finds out first
-    // whether another collector has it.
-    let address = bind_one(address, false)?.local_addr()?;
+    // whether another collector has it. A free port (0) is nobody's.
+    if address.port() != 0 {
+        drop(bind_one(address, false)?);
+    }
     let first = bind_one(address, true)?;
+    let address = first.local_addr()?;
     let mut listeners = vec![first];
     for _ in 1..workers {
         listeners.push(bind_one(address, true)?);

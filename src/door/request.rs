@@ -10,6 +10,10 @@ use crate::hit::raw::{Address, HeaderSignals};
 use hyper::header::{ACCEPT_LANGUAGE, COOKIE, FORWARDED, HeaderMap, HeaderName, ORIGIN, REFERER, USER_AGENT};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Any call's body is to arrive within this.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The parts of a request that a hit is made of, borrowed from its headers.
 pub struct Parts<'a> {

@@ -26,7 +26,6 @@ use ipnet::IpNet;
 use std::cell::RefCell;
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// One worker's public door.
 pub struct Public {
@@ -53,12 +52,12 @@ impl Public {
             (&Method::OPTIONS, "/e") => respond::preflight(request.headers().get(ORIGIN)),
             (&Method::GET | &Method::HEAD, "/tag.js") => respond::script(TAG),
             (&Method::GET | &Method::HEAD, "/.well-known/gpc.json") => respond::json(StatusCode::OK, GPC.to_owned()),
-            (_, "/choices" | "/optout" | "/consent" | "/optin") => choices::answer(self, request).await,
+            (_, "/choices" | "/optout" | "/consent" | "/optin") => choices::answer(self.collector.book(), self.clock.now(), request).await,
             (_, "/p.gif" | "/e" | "/tag.js" | "/.well-known/gpc.json") => {
                 respond::text(StatusCode::METHOD_NOT_ALLOWED, "This method is not for this path.\n")
             }
             (method, path) => {
-                let page = self.demo.as_ref().filter(|_| *method == Method::GET).and_then(|demo| demo.page(self, path, request.headers()));
+                let page = self.demo.as_ref().filter(|_| *method == Method::GET).and_then(|demo| demo.page(self.collector.book(), self.clock.now(), path, request.headers()));
                 page.unwrap_or_else(|| respond::text(StatusCode::NOT_FOUND, "There is nothing here.\n"))
             }
         }
@@ -136,7 +135,6 @@ impl Public {
 
 const REQUEST_LINE_MAX: usize = 16 << 10;
 const BODY_MAX: usize = 1 << 20;
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
 const EVENTS_MAX: usize = 500;
 
 const TAG: &str = include_str!("../../assets/tag.js");
@@ -167,7 +165,7 @@ impl Unread {
 }
 
 async fn read_body(body: Incoming, encoding: &[u8]) -> Result<Bytes, Unread> {
-    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, BODY_MAX).collect()).await.map_err(|_| Unread::TooSlow)?;
+    let collected = tokio::time::timeout(request::BODY_DEADLINE, Limited::new(body, BODY_MAX).collect()).await.map_err(|_| Unread::TooSlow)?;
     let bytes = match collected {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Err(Unread::TooLarge),

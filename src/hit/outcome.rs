@@ -137,6 +137,26 @@ impl Outcome {
     }
 }
 
+/// `docs/outcomes.md`.
+pub fn document() -> String {
+    let mut text = String::from(
+        "# Outcomes\n\nGenerated from `src/hit/outcome.rs`. Every hit ends in exactly one of these, for each site and hour: \
+         `received = stored + duplicate + failed + refused`. Where several reasons apply, the first of the list counts.\n\n\
+         | outcome | meaning |\n|---|---|\n",
+    );
+    for outcome in Outcome::ALL {
+        let name = outcome.name();
+        let row = match outcome {
+            Outcome::Stored => format!("| `{name}` | durable in the journal (an import: in the lake) |\n"),
+            Outcome::Duplicate => format!("| `{name}` | its event id was seen within the last 24 hours |\n"),
+            Outcome::Failed => format!("| `{name}` | should have been stored and could not be: answered 503, to be sent again |\n"),
+            Outcome::Refused(reason) => format!("| `{name}` | refused: {} |\n", reason.meaning()),
+        };
+        text.push_str(&row);
+    }
+    text
+}
+
 /// Hits by how they ended, in the order of `Outcome::ALL`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ends(pub [u64; Outcome::COUNT]);

@@ -30,7 +30,7 @@ pub struct Places {
     known: lru::LruCache<Network, Place>,
 }
 
-const KNOWN_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+const KNOWN_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4_095);
 
 impl Places {
     pub fn new(atlas: Arc<Atlas>) -> Self {

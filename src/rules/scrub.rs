@@ -51,17 +51,20 @@ pub fn url<'a>(input: &'a str, echo: Echo<'_>, arena: &'a Bump) -> CleanUrl<'a> 
     };
     let rest = rest.split('#').next().unwrap_or("");
     let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if echoes_over_segments(before_query, echo) {
+        return CleanUrl { url: "[redacted:echo]", ..CleanUrl::default() };
+    }
     let path_at = before_query.find('/').unwrap_or(before_query.len());
     let (authority, raw_path) = before_query.split_at(path_at);
     let authority = authority.rsplit('@').next().unwrap_or("");
-    let host = clean_host(authority, arena);
+    let host = clean_host(authority, echo, arena);
 
     let mut path = ArenaString::with_capacity_in(raw_path.len(), arena);
     for (at, segment) in raw_path.split('/').enumerate() {
         if at > 0 {
             path.push('/');
         }
-        path.push_str(clean_segment(segment, echo, arena));
+        path.push_str(clean_segment(segment, echo));
     }
     if path.is_empty() {
         path.push('/');
@@ -196,7 +199,7 @@ fn port_of(authority: &str) -> Option<&str> {
 }
 
 /// The host of `host[:port]`, lower case; a bare address as host says where someone is, so it goes.
-fn clean_host<'a>(authority: &'a str, arena: &'a Bump) -> &'a str {
+fn clean_host<'a>(authority: &'a str, echo: Echo<'_>, arena: &'a Bump) -> &'a str {
     let host = match port_of(authority) {
         Some(port) => authority.get(..authority.len() - port.len() - 1).unwrap_or(authority),
         None => authority,
@@ -204,6 +207,15 @@ fn clean_host<'a>(authority: &'a str, arena: &'a Bump) -> &'a str {
     // Pages served from this very machine (a demonstration, a test) are nobody's address.
     if !matches!(host, "127.0.0.1" | "[::1]") && (host.starts_with('[') || is_telling(host)) {
         return "[redacted:ip]";
+    }
+    // Browsers decode a host before they send it: an encoded one is something else in its place.
+    if host.contains('%') {
+        return "[redacted:encoded]";
+    }
+    // A session as a label; names of shops and tenants stand in cookies too, and are shorter.
+    let is_session = |value: &[u8]| value.len() >= 16 && !value.contains(&b'.');
+    if cookie_values(echo).any(|value| is_session(value) && contains(host.as_bytes(), value)) {
+        return "[redacted:echo]";
     }
     if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         let mut lower = ArenaString::from_str_in(host, arena);
@@ -213,26 +225,29 @@ fn clean_host<'a>(authority: &'a str, arena: &'a Bump) -> &'a str {
     cut(host, 253)
 }
 
-/// A path segment: decoded as deep as browsers and proxies encode (twice) before it is looked at.
-fn clean_segment<'a>(segment: &'a str, echo: Echo<'_>, arena: &'a Bump) -> &'a str {
-    let once = decode_path(segment, arena);
-    let twice = decode_path(once, arena);
-    for look in [segment, once, twice] {
-        if echoes(look, echo) {
-            return "[redacted:echo]";
-        }
-        if let Some((_, _, kind)) = next_finding(look, 0) {
-            return marked(kind);
-        }
-        if is_long_secret(look) {
-            return "[redacted:token]";
-        }
+/// A path segment, looked at in every form.
+fn clean_segment<'a>(segment: &'a str, echo: Echo<'_>) -> &'a str {
+    if echoes(segment, echo) {
+        return "[redacted:echo]";
     }
-    segment
+    let mut mark = "";
+    in_any_form(segment, |look| {
+        if let Some((_, _, kind)) = next_finding(look, 0) {
+            mark = marked(kind);
+        } else if is_long_secret(look) {
+            mark = "[redacted:token]";
+        }
+        !mark.is_empty()
+    });
+    if mark.is_empty() { segment } else { mark }
 }
 
-fn decode_path<'a>(segment: &'a str, arena: &'a Bump) -> &'a str {
-    if segment.contains('%') { decode_component(segment, arena) } else { segment }
+/// Whether the user agent, or a cookie's value that has a `/`, stands in host and path: cut into segments
+/// none of them would be known again.
+fn echoes_over_segments(before_query: &str, echo: Echo<'_>) -> bool {
+    in_any_form(before_query, |look| {
+        says_agent(look.as_bytes(), echo) || cookie_values(echo).any(|value| value.contains(&b'/') && contains(look.as_bytes(), value))
+    })
 }
 
 /// 32 or more letters and digits in one breath, mixed: a reset link's token, a session, a key.
@@ -246,33 +261,49 @@ fn is_long_secret(segment: &str) -> bool {
         && longest.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
-/// Whether any form of `value`, as it stands or decoded once or twice, has something to remove.
+/// Whether any form of `value` has something to remove.
 fn is_telling(value: &str) -> bool {
-    if next_finding(value, 0).is_some() || is_long_secret(value) {
-        return true;
-    }
-    if !value.contains('%') && !value.contains('+') {
-        return false;
-    }
-    let plus = value.replace('+', " ");
-    let once = percent_encoding::percent_decode_str(&plus).decode_utf8_lossy();
-    let twice = percent_encoding::percent_decode_str(&once).decode_utf8_lossy();
-    next_finding(&once, 0).is_some() || next_finding(&twice, 0).is_some()
+    is_long_secret(value) || in_any_form(value, |look| next_finding(look, 0).is_some())
 }
 
 /// Whether the request's own user agent or one of its cookie values stands in `input`.
 fn echoes(input: &str, echo: Echo<'_>) -> bool {
-    let bytes = input.as_bytes();
-    if echo.user_agent.len() >= 12 && contains(bytes, echo.user_agent) {
+    in_any_form(input, |look| says_agent(look.as_bytes(), echo) || cookie_values(echo).any(|value| contains(look.as_bytes(), value)))
+}
+
+/// Browsers and proxies encode twice; links within links within links are seen as well.
+const DECODED_MAX: u32 = 4;
+
+/// Whether `is_found` in a text as it stands, or percent-decoded up to four times.
+fn in_any_form(input: &str, mut is_found: impl FnMut(&str) -> bool) -> bool {
+    if is_found(input) {
         return true;
     }
-    echo.cookies.iter().any(|header| {
-        header.split(|byte| *byte == b';').any(|pair| {
-            let value = pair.splitn(2, |byte| *byte == b'=').nth(1).unwrap_or(pair);
-            // Shorter values (flags, counters, language codes) stand in honest texts by chance.
-            value.len() >= 8 && contains(bytes, value)
-        })
-    })
+    if !input.contains('%') && !input.contains('+') {
+        return false;
+    }
+    let mut look = input.replace('+', " ");
+    for _ in 0..DECODED_MAX {
+        look = percent_encoding::percent_decode_str(&look).decode_utf8_lossy().into_owned();
+        if is_found(&look) {
+            return true;
+        }
+        if !look.contains('%') {
+            break;
+        }
+    }
+    false
+}
+
+fn says_agent(bytes: &[u8], echo: Echo<'_>) -> bool {
+    echo.user_agent.len() >= 12 && contains(bytes, echo.user_agent)
+}
+
+/// The values of the request's cookies but for short ones (flags, counters, language codes), which stand
+/// in honest texts by chance.
+fn cookie_values<'a>(echo: Echo<'a>) -> impl Iterator<Item = &'a [u8]> {
+    let pairs = echo.cookies.iter().flat_map(|header| header.split(|byte| *byte == b';'));
+    pairs.map(|pair| pair.splitn(2, |byte| *byte == b'=').nth(1).unwrap_or(pair)).filter(|value| value.len() >= 8)
 }
 
 fn contains(hay: &[u8], needle: &[u8]) -> bool {
@@ -292,10 +323,12 @@ fn cut(input: &str, length_max: usize) -> &str {
 
 /// The input with every finding replaced; the input itself where there is none.
 fn clean<'a>(input: &'a str, arena: &'a Bump) -> &'a str {
-    // A text that is percent-encoded as a whole (a URL in a property) is judged decoded.
-    if input.contains('%') && next_finding(input, 0).is_none() && is_telling(input) {
-        return "[redacted:encoded]";
-    }
+    let cleaned = clean_as_it_stands(input, arena);
+    // What is percent-encoded (a URL in a property) is judged decoded, beside what was found as it stood.
+    if cleaned.contains('%') && is_telling(cleaned) { "[redacted:encoded]" } else { cleaned }
+}
+
+fn clean_as_it_stands<'a>(input: &'a str, arena: &'a Bump) -> &'a str {
     let Some(first) = next_finding(input, 0) else {
         return input;
     };
@@ -705,6 +738,19 @@ mod tests {
             assert_eq!(text(input, 100, echo, &arena), "[redacted:echo]");
         }
         assert_eq!(text("Mozilla", 100, echo, &arena), "Mozilla");
+        for input in ["https://a.example/Mozilla/5.0%20(X11)%20Firefox/140", "https://Mozilla/5.0 (X11) Firefox/140"] {
+            assert_eq!(url(input, echo, &arena).url, "[redacted:echo]", "{input}");
+        }
+        assert_eq!(text("%30123abcd4567", 100, echo, &arena), "[redacted:echo]");
+    }
+
+    #[test]
+    fn what_is_encoded_beside_what_is_not_goes_too() {
+        let arena = Bump::new();
+        let input = "card 4111111111111111, again %234111111111111111";
+        assert_eq!(text(input, 100, Echo::default(), &arena), "[redacted:encoded]");
+        let path = url("/reset/a%40b.example?name=Jane&utm_source=x#4111", Echo::default(), &arena);
+        assert_eq!((path.url, path.host, path.path), ("/reset/[redacted:email]?utm_source=x", "", "/reset/[redacted:email]"));
     }
 
     #[test]
