@@ -96,6 +96,7 @@ pub mod rules {
     pub mod agent;
     pub mod source;
     pub mod scrub;
+    pub mod patterns;
 }
 
 /// The words all floors share: std only.

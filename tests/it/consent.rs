@@ -111,7 +111,7 @@ fn a_choice_is_loosened_only_from_the_collector_s_own_page() {
     for (header, part) in [("content-security-policy", "frame-ancestors 'none'"), ("x-frame-options", "DENY"), ("cache-control", "no-store")] {
         assert!(page.header(header).is_some_and(|value| value.contains(part)), "{header}: {:?}", page.headers);
     }
-    for part in ["A &lt;b&gt;shop&lt;/b&gt;", "privacy@shop.example", "https://shop.example/privacy", "760 days", "Global Privacy Control", "You have not chosen"] {
+    for part in ["A &lt;b&gt;shop&lt;/b&gt;", "privacy@shop.example", "https://shop.example/privacy", "400 days", "Global Privacy Control", "You have not chosen"] {
         assert!(page.text().contains(part), "{part} is not on the page");
     }
     assert!(page.header("set-cookie").is_none());
