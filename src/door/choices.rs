@@ -179,7 +179,7 @@ fn page(book: &Rulebook, now: Moment, site: &Site, headers: &HeaderMap) -> Strin
     let token = form_token(book, now, key.as_str());
     let _ = write!(
         html,
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Your choices: {name}</title>\
+        "<!doctype html><html lang=en><meta charset=utf-8><link rel=icon href=\"data:,\"><meta name=viewport content=\"width=device-width\"><title>Your choices: {name}</title>\
          <style>body{{font:1.05rem/1.6 system-ui,sans-serif;max-width:42rem;margin:2rem auto;padding:0 1rem;color:#1d2330;background:#fff}}\
          button{{font:inherit;padding:.6rem 1.2rem;margin:.3rem .6rem .3rem 0;border:2px solid #1d2330;border-radius:.4rem;background:#fff;color:#1d2330;cursor:pointer}}\
          button:focus-visible,a:focus-visible{{outline:3px solid #1a5fb4}}form{{display:inline}}code{{word-break:break-all}}.state{{padding:1rem;border-left:.4rem solid #1a5fb4;background:#eef3fb}}</style>\

@@ -42,13 +42,13 @@ pub fn page(shown: &Shown<'_>) -> String {
 /// The page that asks for the token.
 pub const fn login() -> &'static str {
     concat!(
-        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>clearpixel</title>",
+        "<!doctype html><html lang=en><head><meta charset=utf-8><link rel=icon href=\"data:,\"><meta name=viewport content=\"width=device-width\"><title>clearpixel</title>",
         "<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:24rem;margin:15vh auto;padding:0 1rem;color:#16302b}input,button{font:inherit;padding:.6rem;width:100%;box-sizing:border-box;margin:.4rem 0}</style></head>",
         "<body><h1>clearpixel</h1><form method=post action=/login><label>Admin token<input type=password name=token autocomplete=current-password required autofocus></label><button>Open the dashboard</button></form></body></html>"
     )
 }
 
-const HEAD: &str = "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\"><style>\
+const HEAD: &str = "<!doctype html><html lang=en><head><meta charset=utf-8><link rel=icon href=\"data:,\"><meta name=viewport content=\"width=device-width,initial-scale=1\"><style>\
 :root{--ink:#16302b;--soft:#55655f;--line:#d9dfdb;--leaf:#1e6b55;--pale:#cfe5dc;--warm:#b4552d}\
 *{box-sizing:border-box}body{margin:0;background:#f6f8f6;color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
 header{display:flex;flex-wrap:wrap;gap:.4rem 1.5rem;align-items:baseline;padding:1rem 1.5rem;background:#fff;border-bottom:1px solid var(--line)}\
