@@ -46,7 +46,7 @@ fn book() -> Arc<Rulebook> {
         sources: Sources::new().unwrap(),
         classifier: Arc::new(Classifier::new().unwrap()),
         key: SigningKey::new([7; 32]),
-        salts: Salts::in_memory(),
+        salts: Salts::Derived([7; 32]),
         repeats: Arc::new(Repeats::new(64 << 20)),
         visits: Visits::new(16 << 20),
         atlas: tokio::sync::watch::channel(Arc::new(Atlas::built_in().unwrap())).1,

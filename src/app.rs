@@ -36,7 +36,7 @@ use bumpalo::Bump;
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::hash::RandomState;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -261,8 +261,8 @@ impl DataFolder {
             return Err(AppError::InUse(path.display().to_string()));
         }
         sweep_spill(&path.join("spill"));
-        let secret = kept_bytes(&path.join("secret")).map_err(failed)?;
-        let node = kept_bytes(&path.join("node")).map_err(failed)?;
+        let secret = folder::kept_bytes(&path.join("secret")).map_err(failed)?;
+        let node = folder::kept_bytes(&path.join("node")).map_err(failed)?;
         let node = node.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { path: path.to_owned(), node, secret, _lock: lock })
     }
@@ -283,30 +283,6 @@ fn sweep_spill(folder: &Path) {
             tracing::warn!(%error, "an old spill folder could not be removed");
         }
     }
-}
-
-/// The 32 random bytes of a file that only its owner reads; made, durably, where it is missing.
-pub fn kept_bytes(path: &Path) -> io::Result<[u8; 32]> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut bytes = [0; 32];
-    match File::open(path) {
-        Ok(mut file) => {
-            file.read_exact(&mut bytes)?;
-            return Ok(bytes);
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    let fresh = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(bytes)
 }
 
 type Journals = (Vec<SyncSender<Order>>, Vec<JoinHandle<()>>);

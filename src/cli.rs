@@ -161,12 +161,13 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Check { config } => {
             let read = Config::read(&config)?;
             app::check(&read)?;
-            Ok(writeln!(io::stdout().lock(), "{}: no faults; {} sites", config.display(), read.sites.len())?)
+            let sites = read.sites.len();
+            Ok(writeln!(io::stdout().lock(), "{}: no faults; {sites} {}", config.display(), if sites == 1 { "site" } else { "sites" })?)
         }
         Command::Settings { config } => settings(config.as_deref()),
         Command::Import { site, format, rejects, place, files } => {
             let config = place.config()?;
-            Ok(import::import(&Import { sites: &config.sites, lake: &config.lake, geo_database: config.geo_database.as_deref(), site: &site, format, rejects: rejects.as_deref() }, &files, &Clock::system())?)
+            Ok(import::import(&Import { sites: &config.sites, lake: &config.lake, data_dir: &config.data_dir, geo_database: config.geo_database.as_deref(), site: &site, format, rejects: rejects.as_deref() }, &files, &Clock::system())?)
         }
         Command::Query { sql, format, output, place } => query(&sql, &format, output.as_deref(), &place.config()?),
         Command::Report { site, last, place } => {
@@ -224,7 +225,7 @@ fn query(sql: &str, format: &str, output: Option<&Path>, config: &Config) -> Res
     let answered = async_runtime()?.block_on(async {
         let session = open_session(config).await?;
         let out: Box<dyn Write + Send> = match &unfinished {
-            Some(path) => Box::new(io::BufWriter::new(std::fs::File::create(path).map_err(|error| format!("{}: {error}", path.display()))?)),
+            Some(path) => Box::new(io::BufWriter::new(std::fs::File::create(path).map_err(|error| format!("{}: {error}", output.unwrap_or(path).display()))?)),
             None => Box::new(io::BufWriter::new(io::stdout())),
         };
         Ok::<_, Failure>(query::query(&session, sql, format, out).await)
@@ -244,6 +245,9 @@ fn query(sql: &str, format: &str, output: Option<&Path>, config: &Config) -> Res
 }
 
 async fn open_session(config: &Config) -> Result<Session, Failure> {
+    if !config.lake.is_dir() {
+        return Err(format!("there is no lake at {}: nothing was collected there, or this is another folder", config.lake.display()).into());
+    }
     let options = SessionOptions::new(config.data_dir.join("spill"));
     Ok(Session::open(&config.lake, options).await?)
 }

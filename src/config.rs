@@ -132,7 +132,16 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|reason| ConfigError::Unreadable { path: path.display().to_string(), reason })?;
-        Self::parse(&text, &path.display().to_string())
+        let config = Self::parse(&text, &path.display().to_string())?;
+        if config.sites.is_empty() {
+            return Err(ConfigError::Faults(vec![Fault {
+                file: path.display().to_string(),
+                line: text.lines().count().max(1),
+                problem: "there is no site, so every hit would be refused".to_owned(),
+                cure: "add `[[site]]` and below it `key = \"acme\"`".to_owned(),
+            }]));
+        }
+        Ok(config)
     }
 
     /// Reads settings from text; `file` is the name that faults give it.
@@ -149,6 +158,7 @@ impl Config {
         let mut reader = Reader { text, file, values: BTreeMap::new(), faults: Vec::new(), in_force: Vec::new() };
         let sites = reader.flatten(document.into_inner());
         let config = reader.config(sites);
+        reader.faults.sort_by_key(|fault| fault.line);
         if reader.faults.is_empty() { Ok(config) } else { Err(ConfigError::Faults(reader.faults)) }
     }
 }
@@ -241,13 +251,14 @@ impl<'t> Reader<'t> {
 
     fn config(&mut self, sites: Vec<(usize, Values<'t>)>) -> Config {
         let data_dir = PathBuf::from(self.take("data_dir", text));
+        let tls_line = self.values.iter().filter(|(name, _)| name.starts_with("door.tls.")).map(|(_, (line, _))| *line).min().unwrap_or(1);
         let certificate = self.take_optional("door.tls.certificate", path);
         let private_key = self.take_optional("door.tls.private_key", path);
         let tls = match (certificate, private_key) {
             (Some(certificate), Some(private_key)) => Some(Tls { certificate, private_key }),
             (None, None) => None,
             (Some(_), None) | (None, Some(_)) => {
-                self.fault(1, "`door.tls` has one of certificate and private_key".to_owned(), "set both, or neither".to_owned());
+                self.fault(tls_line, "`door.tls` has one of certificate and private_key".to_owned(), "set both, or neither".to_owned());
                 None
             }
         };
@@ -291,9 +302,12 @@ impl<'t> Reader<'t> {
             self.fault(line, "this site has no `key`".to_owned(), "add `key = \"acme\"`: 1 to 32 of a-z 0-9 -".to_owned());
             return None;
         }
-        let key = self.take_optional("site.key", site_key)?;
+        let key = self.take_optional("site.key", site_key);
+        // Without a key the rest is read for its faults alone.
+        let has_key = key.is_some();
+        let key = key.or_else(|| SiteKey::parse("x"))?;
         let name = self.take("site.name", text);
-        Some(Site {
+        let site = Site {
             name: if name.is_empty() { key.to_string() } else { name },
             key,
             aliases: self.take("site.aliases", texts),
@@ -316,7 +330,8 @@ impl<'t> Reader<'t> {
             personal_information: self.take("site.personal_information", truth),
             interactions_keep_seconds: self.take("site.interactions_keep", |value| at_most(value, INTERACTIONS_KEEP_MAX)),
             trends_keep_seconds: self.take("site.trends_keep", seconds),
-        })
+        };
+        has_key.then_some(site)
     }
 
     /// The value of a setting, its default where it is absent or faulty.

@@ -2,7 +2,8 @@
 //!
 //! A file is known by the hash of its first 64 KiB; each portion of 200,000 lines is committed under the
 //! number of its last line. So an import that was cut short goes on where it was, a second run of the
-//! same file adds nothing, and a log that has grown is taken up where it ended (if it had 64 KiB before).
+//! same file adds nothing, and a log that has grown is taken up where it ended (if it had 64 KiB before;
+//! visitors of that day are then counted anew, since the salt of their ids went with the first import).
 //! Promises: lines that cannot be read are counted and named; rows are in the lake when it ends; a log
 //! line carries no consent, and is kept only where the law of its place and the contract need none.
 
@@ -13,7 +14,7 @@ use crate::hit::private::Private;
 use crate::hit::raw::{Address, HeaderSignals, RawHit};
 use crate::hit::record::Text;
 use crate::hit::site::{Site, Sites};
-use crate::journal::frame;
+use crate::journal::{folder, frame};
 use crate::lake::load::{FramesInMemory, Lake, LoadError};
 use crate::lake::table::TableError;
 use crate::line::collect::{Judge, Rulebook, Weighed};
@@ -43,6 +44,7 @@ pub enum Format {
 pub struct Import<'c> {
     pub sites: &'c [Site],
     pub lake: &'c Path,
+    pub data_dir: &'c Path,
     pub geo_database: Option<&'c Path>,
     pub site: &'c str,
     pub format: Format,
@@ -73,18 +75,19 @@ pub fn import(import: &Import<'_>, files: &[PathBuf], clock: &Clock) -> Result<(
     let Some(site) = import.sites.iter().find(|site| site.key.as_str() == import.site) else {
         return Err(ImportError::UnknownSite(import.site.to_owned()));
     };
-    let book = Arc::new(rulebook(import)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(ImportError::Start)?;
     let mut rejects = import.rejects.map(Rejects::create).transpose()?;
     for path in files {
         let failed = |reason| ImportError::File { path: path.display().to_string(), reason };
         let identity = identity_of(path, import).map_err(failed)?;
+        let salt = ImportSalt::open(import.data_dir, identity).map_err(failed)?;
+        let book = Arc::new(rulebook(import, &salt)?);
         let mut lake = runtime.block_on(Lake::open(import.lake, &format!("import-{identity}")))?;
         let (done, _) = runtime.block_on(lake.committed())?;
         let started = clock.now();
         let progress = progress_bar(path).map_err(failed)?;
         let reader = open(path, &progress).map_err(failed)?;
-        let mut reading = Reading { import, site, book: book.clone(), judge: Judge::new(book.clone()), identity, clock };
+        let mut reading = Reading { import, site, judge: Judge::new(book.clone()), book, identity, is_resumed: salt.is_resumed, clock };
         let (sender, portions) = sync_channel(1);
         // One thread reads and decides, this one writes: each waits for the other, no more than one portion ahead.
         #[expect(clippy::disallowed_methods, reason = "a thread of this command alone, joined before it ends")]
@@ -100,13 +103,39 @@ pub fn import(import: &Import<'_>, files: &[PathBuf], clock: &Clock) -> Result<(
             Ok(tally) => tally.map_err(failed)?,
             Err(_) => return Err(failed(io::Error::other("the reader broke down"))),
         };
+        salt.destroy().map_err(failed)?;
         progress.finish_and_clear();
         tell(path, &tally, &written, done, clock.now().since(started));
     }
     Ok(())
 }
 
-fn rulebook(import: &Import<'_>) -> Result<Rulebook, ImportError> {
+/// The secret of an import's daily ids, kept beside the lake until the import is through, so that one
+/// that was cut short goes on with the same ids; then destroyed, and nobody can compute them again.
+struct ImportSalt {
+    path: PathBuf,
+    secret: [u8; 32],
+    /// It lay there: the import before this one was cut short.
+    is_resumed: bool,
+}
+
+impl ImportSalt {
+    fn open(data_dir: &Path, identity: Id) -> io::Result<Self> {
+        folder::make_private(data_dir)?;
+        let path = data_dir.join(format!("import-{identity}.salt"));
+        let is_resumed = path.exists();
+        Ok(Self { secret: folder::kept_bytes(&path)?, path, is_resumed })
+    }
+
+    fn destroy(self) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).open(&self.path)?;
+        file.write_all(&[0; 32])?;
+        file.sync_all()?;
+        std::fs::remove_file(&self.path)
+    }
+}
+
+fn rulebook(import: &Import<'_>, salt: &ImportSalt) -> Result<Rulebook, ImportError> {
     let assets = |error: &dyn std::fmt::Display| ImportError::Assets(error.to_string());
     let atlas = import.geo_database.map_or_else(Atlas::built_in, Atlas::open)?;
     let mut key = [0; 32];
@@ -117,7 +146,7 @@ fn rulebook(import: &Import<'_>) -> Result<Rulebook, ImportError> {
         classifier: Arc::new(Classifier::new().map_err(|error| assets(&error))?),
         // Signs nothing: a log line sets no cookie.
         key: SigningKey::new(key),
-        salts: Salts::in_memory(),
+        salts: Salts::Derived(salt.secret),
         repeats: Arc::new(Repeats::new(64 << 20)),
         visits: Visits::new(16 << 20),
         quotas: Quotas::new(0),
@@ -181,6 +210,7 @@ struct Reading<'i> {
     book: Arc<Rulebook>,
     judge: Judge,
     identity: Id,
+    is_resumed: bool,
     clock: &'i Clock,
 }
 
@@ -209,7 +239,18 @@ impl Reading<'_> {
                 skip_line(&mut lines)?;
             }
             number += 1;
-            if number <= done.unsigned_abs() || line.trim_ascii().is_empty() {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            if number <= done.unsigned_abs() {
+                if !self.is_resumed {
+                    continue;
+                }
+                // In the lake already: weighed once more for the visits and repeats that it leads to.
+                let text = String::from_utf8_lossy(&line);
+                self.take(text.trim_end(), number, self.clock.now(), &mut frames, &arena);
+                frames.clear();
+                arena.reset();
                 continue;
             }
             tally.lines += 1;

@@ -78,7 +78,7 @@ fn board(html: &mut String, view: &View) {
     columns(html, &bars, "Interactions a minute over the last hour, page views darker", ["60 minutes ago", "now"]);
     html.push_str("</section>");
     for (title, dimension) in [("Pages", "page"), ("Sources", "source"), ("Countries", "country"), ("Events", "event"), ("Devices", "device")] {
-        let _ = write!(html, "<section><h2>{title} <small>this hour and the last</small></h2>");
+        let _ = write!(html, "<section><h2>{title} <small>interactions, this hour and the last</small></h2>");
         table(html, view.top.get(dimension).map_or(&[][..], Vec::as_slice));
         html.push_str("</section>");
     }

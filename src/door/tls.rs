@@ -12,9 +12,9 @@ use tokio_rustls::TlsAcceptor;
 /// Why TLS cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("door.tls.certificate {path} is no PEM certificate chain: {reason}")]
+    #[error("door.tls.certificate: {path} cannot be read as a PEM certificate chain: {reason}")]
     Certificate { path: String, reason: rustls_pki_types::pem::Error },
-    #[error("door.tls.private_key {path} is no PEM private key: {reason}")]
+    #[error("door.tls.private_key: {path} cannot be read as a PEM private key: {reason}")]
     PrivateKey { path: String, reason: rustls_pki_types::pem::Error },
     #[error("certificate and private key do not go together: {0}")]
     Pair(#[from] rustls::Error),

@@ -1,10 +1,10 @@
-//! Owns the making of folders that are still there after a power loss.
+//! Owns the making of folders, and of secrets in them, that are still there after a power loss.
 //!
 //! A new folder's name lies in the folder above it, which has to be synced, or all that is synced inside
 //! is lost with the name.
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// Makes `path`, and what is missing above it, durably; readable by its owner alone.
@@ -41,6 +41,30 @@ pub fn make(path: &Path) -> io::Result<()> {
 pub fn sync_above(path: &Path) -> io::Result<()> {
     let above = path.parent().filter(|above| !above.as_os_str().is_empty());
     File::open(above.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// The 32 random bytes of a file that only its owner reads; made, durably, where it is missing.
+pub fn kept_bytes(path: &Path) -> io::Result<[u8; 32]> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut bytes = [0; 32];
+    match File::open(path) {
+        Ok(mut file) => {
+            file.read_exact(&mut bytes)?;
+            return Ok(bytes);
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    let fresh = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

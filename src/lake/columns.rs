@@ -217,7 +217,11 @@ pub fn document() -> String {
          Columns marked † have statistics, so that readers can skip by them; no column that could single out a person has.\n",
     );
     for table in TableName::ALL {
-        text.push_str(&format!("\n## {}\n\n| column | type | null | meaning |\n|---|---|---|---|\n", table.as_str()));
+        let note = match table {
+            TableName::Interactions => "One row an interaction.",
+            TableName::Trends => "Aggregates without persons. Each commit adds what came since the last: rows of one key add up, and their sketches merge. In `clearpixel query`, `trends` shows one row for each key and `trends_parts` the rows as they lie.",
+        };
+        text.push_str(&format!("\n## {}\n\n{note}\n\n| column | type | null | meaning |\n|---|---|---|---|\n", table.as_str()));
         for column in table.columns().iter().chain([&DAY]) {
             let kind = match column.kind {
                 Kind::Text => "string",

@@ -25,9 +25,9 @@ use url::Url;
 /// Why the lake's place cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("lake.url {0:?} is neither a folder (`file:./folder`) nor `s3://bucket/prefix`")]
+    #[error("write a folder, `file:./folder`: {0:?} is neither that nor `s3://bucket/prefix`")]
     NoPlace(String),
-    #[error("lake.url {0:?}: object stores are not supported yet; use a folder, `file:./folder`")]
+    #[error("object stores such as {0:?} are not supported yet: write a folder, `file:./folder`")]
     NotYet(String),
     #[error("the lake's folder {path} cannot be used: {reason}")]
     Folder { path: String, reason: std::io::Error },

@@ -5,54 +5,45 @@
 //! that day's ids again. Never in a log, never in the lake.
 
 use crate::hit::clock::Day;
-use crate::rules::identity::DailySalt;
-use std::collections::HashMap;
+use crate::rules::identity::{DailySalt, keyed_hash};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-/// The salt of today.
-pub struct Salts {
-    path: Option<PathBuf>,
-    today: RwLock<Option<(Day, DailySalt)>>,
-    /// Days before today, for an import alone: they die with its process.
-    past: RwLock<HashMap<Day, DailySalt>>,
+/// The salts of daily ids.
+pub enum Salts {
+    /// Of a running collector: today's alone.
+    Kept { path: PathBuf, today: RwLock<Option<(Day, DailySalt)>> },
+    /// Of an import: every day's, from one secret that is destroyed when the import is through.
+    Derived([u8; 32]),
 }
 
 impl Salts {
-    /// The salt of `day`, made anew where the day is new; `None` where there is no randomness, or for a
-    /// day that is over.
+    /// The salt of `day`, made anew where the day is new; `None` where there is no randomness, or, for a
+    /// running collector, for a day that is over.
     pub fn of(&self, day: Day) -> Option<DailySalt> {
+        let (path, today) = match self {
+            Self::Derived(secret) => return Some(derived(secret, day)),
+            Self::Kept { path, today } => (path, today),
+        };
+        if let Some((known, salt)) = &*today.read().unwrap_or_else(PoisonError::into_inner)
+            && day <= *known
         {
-            let today = self.today.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some((known, salt)) = &*today {
-                if *known == day {
-                    return Some(salt.clone());
-                }
-                if day < *known {
-                    return self.of_the_past(day);
-                }
-            }
+            return (day == *known).then(|| salt.clone());
         }
-        let mut today = self.today.write().unwrap_or_else(PoisonError::into_inner);
+        let mut today = today.write().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, salt)) = &*today
-            && *known == day
+            && day <= *known
         {
-            return Some(salt.clone());
+            return (day == *known).then(|| salt.clone());
         }
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).ok()?;
-        if let Some(path) = &self.path
-            && let Err(error) = overwrite(path, day, &bytes)
-        {
+        if let Err(error) = overwrite(path, day, &bytes) {
             tracing::warn!(%error, "today's salt is in memory only: daily ids change with a restart");
         }
-        if let Some((before, salt)) = today.replace((day, DailySalt(bytes)))
-            && self.path.is_none()
-        {
-            self.past.write().unwrap_or_else(PoisonError::into_inner).insert(before, salt);
-        }
+        *today = Some((day, DailySalt(bytes)));
         Some(DailySalt(bytes))
     }
 
@@ -69,28 +60,17 @@ impl Salts {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        Ok(Self { path: Some(path.to_owned()), today: RwLock::new(today), past: RwLock::default() })
+        Ok(Self::Kept { path: path.to_owned(), today: RwLock::new(today) })
     }
+}
 
-    /// Salts that live in memory alone, of any day: for an import. Nobody can compute their ids once its
-    /// process has ended.
-    pub fn in_memory() -> Self {
-        Self { path: None, today: RwLock::new(None), past: RwLock::default() }
-    }
-
-    fn of_the_past(&self, day: Day) -> Option<DailySalt> {
-        if self.path.is_some() {
-            return None;
-        }
-        let mut past = self.past.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(salt) = past.get(&day) {
-            return Some(salt.clone());
-        }
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).ok()?;
-        past.insert(day, DailySalt(bytes));
-        Some(DailySalt(bytes))
-    }
+fn derived(secret: &[u8; 32], day: Day) -> DailySalt {
+    let half = |which: &[u8]| keyed_hash(secret, &[b"salt", which, &day.0.to_le_bytes()]).0;
+    let mut salt = [0; 32];
+    let (first, second) = salt.split_at_mut(16);
+    first.copy_from_slice(&half(b"first"));
+    second.copy_from_slice(&half(b"second"));
+    DailySalt(salt)
 }
 
 const LENGTH: usize = 40;
@@ -117,7 +97,7 @@ mod tests {
 
     #[test]
     fn an_import_has_a_salt_for_every_day() {
-        let salts = Salts::in_memory();
+        let salts = Salts::Derived([7; 32]);
         let of = |day| salts.of(Day(day)).unwrap().0;
         let (five, seven, six) = (of(5), of(7), of(6));
         assert_eq!((of(5), of(6), of(7)), (five, six, seven));
