@@ -8,7 +8,7 @@ fn faults_are_named_with_file_and_line() {
     let home = Home::new(Settings::default());
     let good = home.run_here(&["check"]);
     assert_eq!(good.status.code(), Some(0), "{}", String::from_utf8_lossy(&good.stderr));
-    assert!(String::from_utf8_lossy(&good.stdout).contains("no faults; 1 sites"));
+    assert!(String::from_utf8_lossy(&good.stdout).contains("no faults; 1 site"));
 
     let faulty = home.file("faulty.toml");
     let text = "data_dir = \"d\"\n[door]\nlisten = \"nowhere\"\nworker = 3\n[[site]]\nkey = \"Not A Key\"\n[[site]]\nname = \"keyless\"\n";
@@ -22,6 +22,10 @@ fn faults_are_named_with_file_and_line() {
             assert!(told.lines().any(|fault| fault.starts_with(&format!("{path}:{line}: ")) && fault.contains(part)), "line {line}, {part}: {told}");
         }
     }
+    fs::write(&faulty, "data_dir = \"d\"\n").unwrap();
+    let no_site = home.run(&["check", "--config", path]);
+    assert_eq!(no_site.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&no_site.stderr).contains("there is no site"));
     fs::write(&faulty, "data_dir = \n").unwrap();
     let no_toml = home.run(&["check", "--config", path]);
     assert_eq!(no_toml.status.code(), Some(64));
