@@ -5,6 +5,7 @@
 
 use super::choices::escape;
 use super::respond::rfc3339;
+use crate::desk::text::grouped;
 use crate::hit::clock::{Hour, Moment};
 use crate::hit::outcome::{Ends, Outcome, Reason};
 use crate::line::board::View;
@@ -65,10 +66,10 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;width:6rem}td.bar{w
 fn board(html: &mut String, view: &View) {
     html.push_str("<section class=wide><h2>Now <small>from memory: views and interactions of the last 60 minutes; visitors, visits and time of this hour and the last</small></h2><dl>");
     for (name, value) in [
-        ("Visitors", view.visitors.to_string()),
-        ("Visits begun", view.visits.to_string()),
-        ("Page views", view.page_views.to_string()),
-        ("Interactions", view.interactions.to_string()),
+        ("Visitors", number(view.visitors)),
+        ("Visits begun", number(view.visits)),
+        ("Page views", number(view.page_views)),
+        ("Interactions", number(view.interactions)),
         ("Engaged", duration(view.engaged_ms)),
     ] {
         let _ = write!(html, "<div><dt>{name}</dt><dd>{value}</dd></div>");
@@ -110,7 +111,7 @@ fn ledger(html: &mut String, hours: &BTreeMap<Hour, Ends>) {
         }
     }
     let received: u64 = sums.iter().sum();
-    let _ = write!(html, "<section class=wide><h2>Ledger <small>how {received} hits of the last 24 hours ended</small></h2><table><tr><th>Outcome<th class=n>Hits<th>Share<th>Meaning</tr>");
+    let _ = write!(html, "<section class=wide><h2>Ledger <small>how {} hits of the last 24 hours ended</small></h2><table><tr><th>Outcome<th class=n>Hits<th>Share<th>Meaning</tr>", number(received));
     for outcome in Outcome::ALL.into_iter().filter(|outcome| sums[outcome.index()] > 0 || *outcome == Outcome::Stored) {
         let count = sums[outcome.index()];
         let meaning = match outcome {
@@ -121,8 +122,9 @@ fn ledger(html: &mut String, hours: &BTreeMap<Hour, Ends>) {
         };
         let _ = write!(
             html,
-            "<tr><td>{}<td class=n>{count}<td class=bar><i style=\"width:{:.1}%\"></i><td>{meaning}</tr>",
+            "<tr><td>{}<td class=n>{}<td class=bar><i style=\"width:{:.1}%\"></i><td>{meaning}</tr>",
             outcome.name(),
+            number(count),
             share(count, received)
         );
     }
@@ -140,8 +142,9 @@ fn table(html: &mut String, rows: &[(String, u64)]) {
         let value = escape(value);
         let _ = write!(
             html,
-            "<tr><td class=v title=\"{value}\">{value}<td class=bar><i style=\"width:{:.1}%\"></i><td class=n>{count}</tr>",
-            share(*count, most)
+            "<tr><td class=v title=\"{value}\">{value}<td class=bar><i style=\"width:{:.1}%\"></i><td class=n>{}</tr>",
+            share(*count, most),
+            number(*count)
         );
     }
     html.push_str("</table>");
@@ -177,6 +180,11 @@ fn columns(html: &mut String, bars: &[(u64, u64)], title: &str, ends: [&str; 2])
         ends[1],
         low = HEIGHT + 17
     );
+}
+
+/// With its thousands apart.
+fn number(count: u64) -> String {
+    grouped(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
 fn share(count: u64, of: u64) -> f64 {
