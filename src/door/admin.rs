@@ -241,10 +241,7 @@ impl Admin {
         }
         for ((site, hour), outcomes) in self.ledger.above(u64::try_from(seen.committed).unwrap_or(0)) {
             if &*site == key && hour >= first && hour < last {
-                let ends = hours.entry(hour).or_default();
-                for (sum, count) in ends.0.iter_mut().zip(outcomes) {
-                    *sum += count;
-                }
+                hours.entry(hour).or_default().add(outcomes);
             }
         }
         Ok(hours)
@@ -318,7 +315,7 @@ impl Admin {
     fn metrics(&self) -> String {
         let mut text = String::from("# HELP clearpixel_hits_total Hits by how they ended, since the start.\n# TYPE clearpixel_hits_total counter\n");
         for (site, outcomes) in self.ledger.totals() {
-            for (outcome, count) in Outcome::ALL.into_iter().zip(outcomes) {
+            for (outcome, count) in Outcome::ALL.into_iter().zip(outcomes.0) {
                 if count > 0 {
                     let _ = writeln!(text, "clearpixel_hits_total{{site=\"{site}\",outcome=\"{}\"}} {count}", outcome.name());
                 }
@@ -343,7 +340,7 @@ impl Admin {
 }
 
 fn ends_json(ends: &Ends) -> serde_json::Map<String, serde_json::Value> {
-        let of = |outcome: Outcome| ends.0[outcome.index()];
+        let of = |outcome: Outcome| ends.of(outcome);
         let mut refused = serde_json::Map::new();
         for reason in Reason::ALL.into_iter().filter(|reason| of(Outcome::Refused(*reason)) > 0) {
             refused.insert(reason.name().to_owned(), of(Outcome::Refused(reason)).into());
@@ -361,9 +358,7 @@ fn ledger_json(key: &str, hours: &BTreeMap<Hour, Ends>) -> String {
     let mut total = Ends::default();
     let mut rows = Vec::with_capacity(hours.len());
     for (hour, ends) in hours {
-        for (sum, count) in total.0.iter_mut().zip(ends.0) {
-            *sum += count;
-        }
+        total.add(*ends);
         let mut row = ends_json(ends);
         row.insert("hour".to_owned(), rfc3339(hour.start()).into());
         rows.push(row);

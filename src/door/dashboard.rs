@@ -104,16 +104,14 @@ fn trends(html: &mut String, shown: &Shown<'_>) {
 }
 
 fn ledger(html: &mut String, hours: &BTreeMap<Hour, Ends>) {
-    let mut sums = [0; Outcome::COUNT];
+    let mut sums = Ends::default();
     for ends in hours.values() {
-        for (sum, count) in sums.iter_mut().zip(ends.0) {
-            *sum += count;
-        }
+        sums.add(*ends);
     }
-    let received: u64 = sums.iter().sum();
+    let received: u64 = sums.0.iter().sum();
     let _ = write!(html, "<section class=wide><h2>Ledger <small>how {} hits of the last 24 hours ended</small></h2><table><tr><th>Outcome<th class=n>Hits<th>Share<th>Meaning</tr>", number(received));
-    for outcome in Outcome::ALL.into_iter().filter(|outcome| sums[outcome.index()] > 0 || *outcome == Outcome::Stored) {
-        let count = sums[outcome.index()];
+    for outcome in Outcome::ALL.into_iter().filter(|outcome| sums.of(*outcome) > 0 || *outcome == Outcome::Stored) {
+        let count = sums.of(outcome);
         let meaning = match outcome {
             Outcome::Stored => "durable, on its way to the lake or in it",
             Outcome::Duplicate => "its event id was seen within 24 hours",

@@ -161,6 +161,19 @@ pub fn document() -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ends(pub [u64; Outcome::COUNT]);
 
+impl Ends {
+    /// Adds another's counts.
+    pub fn add(&mut self, other: Self) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
+        }
+    }
+
+    pub const fn of(&self, outcome: Outcome) -> u64 {
+        self.0[outcome.index()]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Outcome;

@@ -117,17 +117,17 @@ impl Intake {
     pub fn turn_in_tallies(&self) {
         let counts = std::mem::take(&mut *self.tallies.borrow_mut());
         let mut unwritten = self.unwritten.borrow_mut();
-        merge(&mut unwritten, counts);
+        ledger::merge(&mut unwritten, counts);
         if unwritten.is_empty() {
             return;
         }
         let mut group = self.filling.borrow_mut();
         for ((site, hour), outcomes) in unwritten.iter() {
-            for (outcome, count) in Outcome::ALL.into_iter().zip(outcomes).filter(|(_, count)| **count > 0) {
-                frame::write_tally(site, *hour, outcome, *count, &mut group.frames);
+            for (outcome, count) in Outcome::ALL.into_iter().zip(outcomes.0).filter(|(_, count)| *count > 0) {
+                frame::write_tally(site, *hour, outcome, count, &mut group.frames);
             }
         }
-        merge(&mut group.tallies, std::mem::take(&mut unwritten));
+        ledger::merge(&mut group.tallies, std::mem::take(&mut unwritten));
         self.wake.notify_one();
     }
 
@@ -180,20 +180,11 @@ impl Intake {
             tracing::error!(worker = self.worker, "the journal takes no hits: they are answered 503 until it does");
         }
         let mut unwritten = self.unwritten.borrow_mut();
-        merge(&mut unwritten, tallies);
+        ledger::merge(&mut unwritten, tallies);
         for ((site, hour), outcomes) in stored {
-            ledger::add_to(&mut unwritten, &site, hour, Outcome::Failed, outcomes[Outcome::Stored.index()]);
+            ledger::add_to(&mut unwritten, &site, hour, Outcome::Failed, outcomes.of(Outcome::Stored));
         }
         self.ledger.show_unwritten(self.worker, unwritten.clone());
-    }
-}
-
-fn merge(into: &mut Counts, from: Counts) {
-    for (key, outcomes) in from {
-        let sums = into.entry(key).or_insert([0; Outcome::COUNT]);
-        for (sum, count) in sums.iter_mut().zip(outcomes) {
-            *sum += count;
-        }
     }
 }
 

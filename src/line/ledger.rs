@@ -6,14 +6,14 @@
 //! after a crash would count. Never counts one hit twice, never holds anything of a visitor.
 
 use crate::hit::clock::Hour;
-use crate::hit::outcome::Outcome;
+use crate::hit::outcome::{Ends, Outcome};
 use crate::hit::record::Text;
 use crate::journal::frame::Frame;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many hits of a site ended how in an hour.
-pub type Counts = HashMap<(Arc<str>, Hour), [u64; Outcome::COUNT]>;
+pub type Counts = HashMap<(Arc<str>, Hour), Ends>;
 
 /// Counts by segment, for what the lake may not have yet.
 #[derive(Default)]
@@ -28,7 +28,7 @@ struct State {
     unwritten: BTreeMap<usize, Counts>,
     committed: u64,
     /// Since the start, for metrics.
-    totals: BTreeMap<Arc<str>, [u64; Outcome::COUNT]>,
+    totals: BTreeMap<Arc<str>, Ends>,
 }
 
 impl Ledger {
@@ -37,16 +37,10 @@ impl Ledger {
         let mut state = self.lock();
         let State { segments, totals, .. } = &mut *state;
         let there = segments.entry(segment).or_default();
-        for (key, outcomes) in counts {
-            let total = totals.entry(key.0.clone()).or_insert([0; Outcome::COUNT]);
-            for (sum, count) in total.iter_mut().zip(outcomes) {
-                *sum += count;
-            }
-            let sums = there.entry(key).or_insert([0; Outcome::COUNT]);
-            for (sum, count) in sums.iter_mut().zip(outcomes) {
-                *sum += count;
-            }
+        for ((site, _), ends) in &counts {
+            totals.entry(site.clone()).or_default().add(*ends);
         }
+        merge(there, counts);
     }
 
     /// Shows the counts that a worker could not journal yet, in place of those it showed before.
@@ -73,17 +67,14 @@ impl Ledger {
         let state = self.lock();
         let mut sums = Counts::new();
         let parts = state.segments.range(segment + 1..).map(|(_, counts)| counts).chain(state.unwritten.values());
-        for ((site, hour), outcomes) in parts.flatten() {
-            let there = sums.entry((site.clone(), *hour)).or_insert([0; Outcome::COUNT]);
-            for (sum, count) in there.iter_mut().zip(outcomes) {
-                *sum += count;
-            }
+        for (key, ends) in parts.flatten() {
+            sums.entry(key.clone()).or_default().add(*ends);
         }
         sums
     }
 
     /// How hits of each site ended since the start.
-    pub fn totals(&self) -> BTreeMap<Arc<str>, [u64; Outcome::COUNT]> {
+    pub fn totals(&self) -> BTreeMap<Arc<str>, Ends> {
         self.lock().totals.clone()
     }
 
@@ -104,9 +95,13 @@ pub fn count(frame: &Frame<'_>, counts: &mut Counts) {
 }
 
 pub fn add_to(counts: &mut Counts, site: &str, hour: Hour, outcome: Outcome, count: u64) {
-    let slots = counts.entry((site.into(), hour)).or_insert([0; Outcome::COUNT]);
-    if let Some(slot) = slots.get_mut(outcome.index()) {
-        *slot += count;
+    counts.entry((site.into(), hour)).or_default().0[outcome.index()] += count;
+}
+
+/// Adds all counts of `from`.
+pub fn merge(into: &mut Counts, from: Counts) {
+    for (key, ends) in from {
+        into.entry(key).or_default().add(ends);
     }
 }
 
@@ -123,7 +118,7 @@ mod tests {
     }
 
     fn above(ledger: &Ledger, segment: u64) -> u64 {
-        ledger.above(segment).values().map(|outcomes| outcomes[Outcome::Stored.index()]).sum()
+        ledger.above(segment).values().map(|outcomes| outcomes.of(Outcome::Stored)).sum()
     }
 
     #[test]

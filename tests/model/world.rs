@@ -317,7 +317,7 @@ impl World {
         let above = life.ledger.above(u64::try_from(seen.committed).unwrap());
         let ended = |outcome: Outcome| {
             let lake: u64 = seen.ended.iter().filter(|row| row.outcome == outcome).map(|row| row.count).sum();
-            lake + above.values().map(|outcomes| outcomes[outcome.index()]).sum::<u64>()
+            lake + above.values().map(|outcomes| outcomes.of(outcome)).sum::<u64>()
         };
         let told = |mark: char| {
             let sent = self.sent.iter().filter(|(name, sent)| name.starts_with(mark) && matches!(sent.told, Told::Stored | Told::Written));
