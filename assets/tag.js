@@ -2,7 +2,7 @@
  * clearpixel's tag: tells the collector it came from what is seen and clicked on this page.
  *   <script async src="https://HOST/tag.js" data-site="KEY"></script>
  * Promises: stores nothing in the browser, reads no input's value, never throws into the page or
- * blocks it; no eval. It asks, the collector decides. Do Not Track or data-child: sends nothing.
+ * blocks it; no eval. It asks, the collector decides. Do Not Track or data-child: sends nothing; GPC is told.
  * Also: data-consent="granted|denied" data-anonymous data-hash data-endpoint="https://HOST";
  * data-cp="name" names an element, data-cp-off hides it.
  * Calls: clearpixel('event', name, {…}), ('page'), ('consent', 'granted|denied'), ('optout').
@@ -51,7 +51,8 @@
       screen_width: screen.width,
       screen_height: screen.height,
       occurred_at: Date.now(),
-      anonymous: 'anonymous' in set || undefined
+      anonymous: 'anonymous' in set || undefined,
+      gpc: n.globalPrivacyControl || undefined
     }, more);
 
     /** Where fetch is barred. @param {Hit} h */

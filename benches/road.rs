@@ -5,86 +5,33 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up stops")]
 
+mod sample;
+
 use bumpalo::Bump;
-use clearpixel::config::Config;
-use clearpixel::hit::clock::{Hour, Moment};
-use clearpixel::hit::field::{Channel, Protocol};
+use clearpixel::hit::clock::Hour;
 use clearpixel::hit::outcome::{Outcome, Reason};
 use clearpixel::hit::private::Private;
-use clearpixel::hit::raw::{HeaderSignals, RawHit};
-use clearpixel::hit::site::{SiteKey, Sites};
-use clearpixel::journal::frame::{self, Frame, Next};
+use clearpixel::hit::scrubbed::Scrubbed;
+use clearpixel::hit::site::SiteKey;
+use clearpixel::journal::frame::{self, Frame};
+use clearpixel::journal::segment::{Directory, Register, Writer};
 use clearpixel::lake::batch::InteractionRows;
 use clearpixel::lake::columns::TableName;
 use clearpixel::lake::file::FileWriter;
 use clearpixel::lake::trends::Trends;
-use clearpixel::line::collect::{Judge, Rulebook};
-use clearpixel::line::guard::{Quotas, Repeats, Visits};
-use clearpixel::line::salts::Salts;
+use clearpixel::line::collect::Judge;
 use clearpixel::rules::agent::Classifier;
 use clearpixel::rules::agent_cache::AgentCache;
-use clearpixel::rules::cookies;
+use clearpixel::rules::cookies::{self, Remembered};
 use clearpixel::rules::decode::native;
-use clearpixel::rules::identity::SigningKey;
 use clearpixel::rules::place::{Atlas, Places};
+use clearpixel::rules::regime::Law;
+use clearpixel::rules::ruling::{self, Signals};
 use clearpixel::rules::scrub::{self, Echo};
-use clearpixel::rules::source::Sources;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use sample::{AGENT, COOKIES, NOW, QUERY, book, each_frame, frames, hit, returning};
 use std::hint::black_box;
 use std::sync::Arc;
-
-const NOW: Moment = Moment(1_795_000_000_000_000);
-const QUERY: &str = "s=acme&e=page_view&id=5f2b8c1d9e3a4b6c7d8e9f0a1b2c3d4e&u=https%3A%2F%2Fshop.example%2Fproducts%2Fwinter-ink%3Futm_source%3Dnews%26utm_campaign%3Dwinter%26id%3D7&r=https%3A%2F%2Fwww.google.com%2F&t=Winter%20ink&l=en-US&sw=1920&sh=1080";
-const AGENT: &[u8] = b"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36";
-const COOKIES: &[&[u8]] = &[b"theme=dark; _session=0123456789abcdef; lang=en"];
-
-fn book() -> Arc<Rulebook> {
-    let config = Config::parse("[[site]]\nkey = \"acme\"\norigins = [\"https://shop.example\"]\n", "bench").unwrap();
-    Arc::new(Rulebook {
-        quotas: Quotas::new(config.sites.len()),
-        sites: Sites::new(config.sites),
-        sources: Sources::new().unwrap(),
-        classifier: Arc::new(Classifier::new().unwrap()),
-        key: SigningKey::new([7; 32]),
-        salts: Salts::Derived([7; 32]),
-        repeats: Arc::new(Repeats::new(64 << 20)),
-        visits: Visits::new(16 << 20),
-        atlas: tokio::sync::watch::channel(Arc::new(Atlas::built_in().unwrap())).1,
-    })
-}
-
-fn hit<'a>(arena: &'a Bump) -> RawHit<'a> {
-    RawHit {
-        protocol: Protocol::Native,
-        channel: Channel::Web,
-        received_at: NOW,
-        address: Private::new(Some("8.8.8.8".parse().unwrap())),
-        user_agent: Private::new(AGENT),
-        cookies: Private::new(COOKIES),
-        referer: Private::new(b"https://shop.example/"),
-        origin: Some("https://shop.example"),
-        accept_language: Some("en-US,en;q=0.9"),
-        signals: HeaderSignals::default(),
-        draft: native::from_query(QUERY, arena),
-    }
-}
-
-fn frames(count: usize) -> Vec<u8> {
-    let mut judge = Judge::new(book());
-    let mut group = Vec::new();
-    for _ in 0..count {
-        let arena = Bump::new();
-        judge.weigh(hit(&arena), |weighed| frame::write_interaction(&weighed.kept.unwrap().interaction, &mut group));
-    }
-    group
-}
-
-fn each_frame(mut bytes: &[u8], mut each: impl FnMut(&Frame<'_>)) {
-    while let Next::Frame(frame, rest) = frame::read(bytes) {
-        each(&frame);
-        bytes = rest;
-    }
-}
 
 fn rules(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rules");
@@ -96,7 +43,11 @@ fn rules(criterion: &mut Criterion) {
         });
     });
     let acme = SiteKey::parse("acme").unwrap();
-    group.bench_function("read cookies", |bench| bench.iter(|| cookies::read(black_box(COOKIES), &acme, NOW).opted_out));
+    group.bench_function("read cookies", |bench| bench.iter(|| cookies::read(black_box(COOKIES), &acme, NOW).opted_out()));
+    let rulebook = book();
+    let (_, site) = rulebook.sites.find("acme").unwrap();
+    let signals = Signals { remembered: Remembered::Granted, ..Signals::quiet(Law::OptIn) };
+    group.bench_function("rule", |bench| bench.iter(|| ruling::rule(site, black_box(&signals))));
     let mut places = Places::new(Arc::new(Atlas::built_in().unwrap()));
     group.bench_function("find a known place", |bench| bench.iter(|| places.locate(Private::new(Some("8.8.8.8".parse().unwrap())))));
     let mut agents = AgentCache::new(Arc::new(Classifier::new().unwrap()));
@@ -108,7 +59,35 @@ fn rules(criterion: &mut Criterion) {
     ] {
         group.bench_function(name, |bench| {
             bench.iter(|| {
-                black_box(scrub::url(black_box(url), Echo::default(), &arena).url.len());
+                black_box(scrub::url(black_box(url), Echo::default(), &mut Scrubbed::default(), &arena).url.len());
+                arena.reset();
+            });
+        });
+    }
+    group.bench_function("scrub a typical hit", |bench| {
+        bench.iter(|| {
+            let kept = Bump::new();
+            let echo = Echo::of(AGENT, COOKIES, &kept);
+            let mut removed = Scrubbed::default();
+            for url in ["https://shop.example/products/winter-ink?utm_source=news&utm_campaign=winter&id=7", "https://www.google.com/"] {
+                black_box(scrub::url(black_box(url), echo, &mut removed, &arena).url.len());
+            }
+            for text in ["Winter ink - Acme shop", "page_view", "5f2b8c1d9e3a4b6c7d8e9f0a1b2c3d4e"] {
+                black_box(scrub::text(black_box(text), 512, echo, &mut removed, &arena).len());
+            }
+            for (key, value) in [("plan", "gold"), ("price", "19.99")] {
+                black_box(scrub::property(black_box(key), black_box(value), echo, &mut removed, &arena));
+            }
+            arena.reset();
+            removed
+        });
+    });
+    // 16 KB, the most that a request line carries, of what begins like a finding at every second byte.
+    for near_miss in ["4 ", "4242 4242 4242 4241 ", "1.2.3.", "a:b:", "token:", "a@", "%2525", "/a+b"] {
+        let text = near_miss.repeat(16_384 / near_miss.len());
+        group.bench_function(format!("scrub 16 KB of {near_miss:?}"), |bench| {
+            bench.iter(|| {
+                black_box(scrub::text(black_box(&text), 1_024, Echo::default(), &mut Scrubbed::default(), &arena).len());
                 arena.reset();
             });
         });
@@ -122,16 +101,32 @@ fn road(criterion: &mut Criterion) {
     let mut judge = Judge::new(book());
     let mut arena = Bump::new();
     let mut out = Vec::new();
-    group.bench_function("decode, decide, enrich, scrub, encode", |bench| {
-        bench.iter(|| {
-            out.clear();
-            judge.weigh(hit(&arena), |weighed| {
-                if let Ok(kept) = weighed.kept {
-                    frame::write_interaction(&kept.interaction, &mut out);
-                }
+    let returning = returning();
+    for (name, cookies) in [
+        ("decode, decide, enrich, scrub, encode: a new visitor", COOKIES),
+        ("decode, decide, enrich, scrub, encode: a known visitor", &[returning.as_bytes()]),
+    ] {
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                out.clear();
+                judge.weigh(hit(cookies, &arena), |weighed| {
+                    if let Ok(kept) = weighed.kept {
+                        frame::write_interaction(&kept.interaction, &mut out);
+                    }
+                });
+                arena.reset();
+                out.len()
             });
-            arena.reset();
-            out.len()
+        });
+    }
+    judge.weigh(hit(COOKIES, &arena), |weighed| {
+        let kept = weighed.kept.ok().unwrap();
+        group.bench_function("encode", |bench| {
+            bench.iter(|| {
+                out.clear();
+                frame::write_interaction(&kept.interaction, &mut out);
+                out.len()
+            });
         });
     });
     let mut tally = Vec::new();
@@ -144,11 +139,25 @@ fn road(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn journal(criterion: &mut Criterion) {
+    const HITS: usize = 64;
+    let mut group = criterion.benchmark_group("journal");
+    group.sample_size(20).throughput(Throughput::Elements(HITS as u64));
+    let bytes = frames(&mut Judge::new(book()), HITS);
+    for (name, sync) in [("append 64 hits, process", false), ("append 64 hits, disk", true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Arc::new(Directory::open(folder.path()).unwrap());
+        let mut writer = Writer::new(Arc::new(Register::open(shelf, 64 << 30, 0).unwrap()), sync);
+        group.bench_function(name, |bench| bench.iter(|| writer.append(&bytes).unwrap()));
+    }
+    group.finish();
+}
+
 fn lake(criterion: &mut Criterion) {
     const ROWS: usize = 10_000;
     let mut group = criterion.benchmark_group("lake");
     group.sample_size(20).throughput(Throughput::Elements(ROWS as u64));
-    let bytes = frames(ROWS);
+    let bytes = frames(&mut Judge::new(book()), ROWS);
     group.bench_function("replay", |bench| {
         bench.iter(|| {
             let mut count = 0;
@@ -183,5 +192,5 @@ fn lake(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rules, road, lake);
+criterion_group!(benches, rules, road, journal, lake);
 criterion_main!(benches);

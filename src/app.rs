@@ -8,16 +8,20 @@
 #![expect(clippy::disallowed_types, reason = "tells the addresses it listens on")]
 
 use crate::config::{Config, ConfigError};
+use crate::desk::erasure::{self, ErasureError, LookedThrough};
+use crate::desk::maintain::{Extent, MaintainError, Maintenance};
+use crate::desk::rights::{Rights, RightsError};
 use crate::door::admin::{self, Admin};
 use crate::door::demo::Demo;
 use crate::door::listen;
-use crate::door::route::Public;
+use crate::door::public::Public;
 use crate::door::tls;
 use crate::hit::clock::Clock;
 use crate::hit::field::Durability;
 use crate::hit::site::Sites;
 use crate::journal::folder;
-use crate::journal::segment::{Directory, Register, Shelf};
+use crate::journal::segment::{Directory, Register, Shelf, Writer};
+use crate::lake::lease::{LeaseError, TERM};
 use crate::lake::load::{Lake, LoadError};
 use crate::lake::outcomes::Outcomes;
 use crate::lake::recall::recall;
@@ -25,13 +29,14 @@ use crate::line::board::Board;
 use crate::line::collect::{Collector, Rulebook};
 use crate::line::flush::{Figures, Flusher};
 use crate::line::guard::{Quotas, Repeats, Visits};
-use crate::line::intake::{Intake, Order, keep_journal};
+use crate::line::intake::{Intake, Journal, keep_journal};
 use crate::line::ledger::Ledger;
 use crate::line::salts::Salts;
 use crate::rules::agent::Classifier;
 use crate::rules::identity::SigningKey;
 use crate::rules::place::{Atlas, AtlasError};
 use crate::rules::source::Sources;
+use crate::rules::suppression::Suppressions;
 use bumpalo::Bump;
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -42,7 +47,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -69,6 +74,10 @@ pub enum AppError {
     Table(#[from] crate::lake::table::TableError),
     #[error("the data inside the program is broken: {0}")]
     Assets(String),
+    #[error(transparent)]
+    Rights(#[from] RightsError),
+    #[error(transparent)]
+    Erasure(#[from] ErasureError),
     #[error("a thread cannot be started: {0}")]
     Thread(io::Error),
     /// Exit code 70.
@@ -92,24 +101,15 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
 
     let folder = DataFolder::open(&config.data_dir)?;
     let lake_runtime = threaded_runtime("lake")?;
-    let lake = lake_runtime.block_on(Lake::open(&config.lake, &folder.node))?;
-    let (_, highest) = lake_runtime.block_on(lake.committed())?;
-    let shelf: Arc<dyn Shelf> = Arc::new(Directory::open(&config.data_dir.join("journal")).map_err(|reason| folder.failed(reason))?);
-    let register = Register::open(shelf, config.journal_bytes_max, u64::try_from(highest).unwrap_or(0)).map_err(|reason| folder.failed(reason))?;
-    let register = Arc::new(register);
 
     let clock = Clock::system();
+    let rights = Arc::new(Rights::open(&config.data_dir, &config.lake, &folder.node, &folder.secret, clock.now())?);
+    let suppressions = rights.subscribe();
+
     let ledger = Arc::new(Ledger::default());
     let board = Arc::new(Board::default());
-    let figures = Arc::new(Figures::default());
-    let mut flusher = Flusher {
-        lake,
-        register: register.clone(),
-        journals: Vec::new(),
-        ledger: ledger.clone(),
-        figures: figures.clone(),
-        clock: clock.clone(),
-    };
+    let mut flusher = lake_runtime.block_on(open_flusher(config, &folder, &ledger, &clock))?;
+    let (register, figures) = (flusher.register.clone(), flusher.figures.clone());
     let recovered = lake_runtime.block_on(flusher.flush())?;
     if recovered.rows > 0 {
         tracing::info!(rows = recovered.rows, "brought into the lake what the last run had acknowledged");
@@ -139,23 +139,28 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
         visits,
         quotas: Quotas::new(config.sites.len()),
         atlas,
+        suppressions,
     });
 
     let (stop_sender, stop) = watch::channel(false);
-    let (journals, journal_threads) = start_journals(workers, config, &register, &ledger, &board)?;
+    let (journals, journal_threads) = start_journals(workers, config, &register)?;
     flusher.journals.clone_from(&journals);
 
     let demo = demo.then(|| Demo { dashboard: format!("http://{admin_address}/") });
+    // One for all, so that a visitor met by two workers is one on the board.
+    let hasher = RandomState::new();
     let mut worker_threads = Vec::with_capacity(workers);
-    for (index, (listener, orders)) in listeners.into_iter().zip(journals).enumerate() {
+    for (index, (listener, journal)) in listeners.into_iter().zip(journals).enumerate() {
         let plan = Worker {
             index,
             listener,
-            orders,
+            journal,
             tls: tls.clone(),
             book: book.clone(),
             repeats: repeats.clone(),
             ledger: ledger.clone(),
+            board: board.clone(),
+            hasher: hasher.clone(),
             proxies: config.trusted_proxies.clone().into(),
             demo: demo.clone(),
             clock: clock.clone(),
@@ -163,7 +168,9 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
         };
         worker_threads.push(named(format!("worker-{index}"), move || plan.run())?);
     }
+    let (upkeep_clock, upkeep_figures) = (clock.clone(), figures.clone());
     let admin = Arc::new(Admin {
+        rights: rights.clone(),
         book,
         ledger,
         board,
@@ -181,11 +188,13 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
     });
     let admin_thread = start_admin(admin_listener, admin.clone(), config.geo_database.clone(), atlas_sender)?;
     let (flush_after, flush_rows) = (config.flush_after, config.flush_rows);
-    let flush_stop = stop.clone();
+    let (flush_stop, erased) = (stop.clone(), rights.subscribe());
     let flush_thread = named("flush".to_owned(), move || {
-        lake_runtime.block_on(keep_flushing(&mut flusher, flush_after, flush_rows, flush_stop));
+        lake_runtime.block_on(keep_flushing(&mut flusher, erased, flush_after, flush_rows, flush_stop));
         (flusher, lake_runtime)
     })?;
+
+    let maintain_thread = start_maintenance(Upkeep { config: config.clone(), clock: upkeep_clock, node: folder.node.clone(), rights, figures: upkeep_figures }, stop.clone())?;
 
     tracing::info!(public = %address, admin = %admin_address, workers, sites = config.sites.len(), "ready");
     announce(address, admin_address, tls.is_some(), demo.is_some());
@@ -197,10 +206,10 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
     for thread in worker_threads {
         unfinished.extend(thread.join().unwrap_or_else(|_| Some("a worker that broke down".to_owned())));
     }
-    // The workers' orders are dropped with them; the flusher's copies go with this.
+    // The workers' orders are dropped with them, the flusher's copies with this: then those threads end.
     match flush_thread.join() {
         Ok((mut flusher, lake_runtime)) => {
-            flusher.journals.clear();
+            flusher.journals.retain(|journal| matches!(journal, Journal::Here(_)));
             for thread in journal_threads {
                 if thread.join().is_err() {
                     unfinished.push("a journal that broke down".to_owned());
@@ -214,6 +223,9 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
             }
         }
         Err(_) => unfinished.push("the flusher, which broke down".to_owned()),
+    }
+    if maintain_thread.join().is_err() {
+        tracing::warn!("the maintenance broke down");
     }
     if admin_thread.join().is_err() {
         tracing::warn!("the admin port broke down");
@@ -262,8 +274,7 @@ impl DataFolder {
         }
         sweep_spill(&path.join("spill"));
         let secret = folder::kept_bytes(&path.join("secret")).map_err(failed)?;
-        let node = folder::kept_bytes(&path.join("node")).map_err(failed)?;
-        let node = node.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let node = folder::node(path).map_err(failed)?;
         Ok(Self { path: path.to_owned(), node, secret, _lock: lock })
     }
 
@@ -285,32 +296,37 @@ fn sweep_spill(folder: &Path) {
     }
 }
 
-type Journals = (Vec<SyncSender<Order>>, Vec<JoinHandle<()>>);
+type Journals = (Vec<Journal>, Vec<JoinHandle<()>>);
 
-fn start_journals(workers: usize, config: &Config, register: &Arc<Register>, ledger: &Arc<Ledger>, board: &Arc<Board>) -> Result<Journals, AppError> {
-    let sync = config.durability == Durability::Disk;
-    // One hasher for all, so that a visitor met by two workers is one on the board.
-    let hasher = RandomState::new();
-    let (mut senders, mut threads) = (Vec::new(), Vec::new());
+fn start_journals(workers: usize, config: &Config, register: &Arc<Register>) -> Result<Journals, AppError> {
+    let (mut journals, mut threads) = (Vec::new(), Vec::new());
     for index in 0..workers {
-        // One group in flight and one order to seal: more never wait.
-        let (sender, orders) = sync_channel(4);
-        let (register, ledger, board, hasher) = (register.clone(), ledger.clone(), board.clone(), hasher.clone());
-        threads.push(named(format!("journal-{index}"), move || keep_journal(&orders, register, sync, &ledger, &board, hasher))?);
-        senders.push(sender);
+        let sync = config.durability == Durability::Disk;
+        let writer = Writer::new(register.clone(), sync);
+        journals.push(match config.durability {
+            Durability::Process => Journal::Here(Arc::new(std::sync::Mutex::new(writer))),
+            Durability::Disk => {
+                // One group in flight and one order to seal: more never wait.
+                let (sender, orders) = sync_channel(4);
+                threads.push(named(format!("journal-{index}"), move || keep_journal(&orders, writer))?);
+                Journal::There(sender)
+            }
+        });
     }
-    Ok((senders, threads))
+    Ok((journals, threads))
 }
 
 /// What a worker's thread is given.
 struct Worker {
     index: usize,
     listener: std::net::TcpListener,
-    orders: SyncSender<Order>,
+    journal: Journal,
     tls: Option<tokio_rustls::TlsAcceptor>,
     book: Arc<Rulebook>,
     repeats: Arc<Repeats>,
     ledger: Arc<Ledger>,
+    board: Arc<Board>,
+    hasher: RandomState,
     proxies: Arc<[ipnet::IpNet]>,
     demo: Option<Demo>,
     clock: Clock,
@@ -324,7 +340,7 @@ impl Worker {
             return Some(format!("worker-{} never started", self.index));
         };
         LocalSet::new().block_on(&runtime, async {
-            let intake = Rc::new(Intake::new(self.index, self.orders, self.repeats, self.ledger));
+            let intake = Rc::new(Intake::new(self.index, self.journal, self.repeats, self.ledger, self.board, self.hasher));
             let collector = Collector::new(self.book, intake.clone());
             let public = Public { collector, clock: self.clock, trusted_proxies: self.proxies, demo: self.demo, arena: RefCell::new(Bump::new()) };
             let pumped = intake.clone();
@@ -357,9 +373,10 @@ impl Worker {
 const TALLY_EVERY: Duration = Duration::from_millis(100);
 
 /// Flushes when it is time and when there is enough, until told to stop.
-async fn keep_flushing(flusher: &mut Flusher, after: Duration, rows: u64, mut stop: watch::Receiver<bool>) {
+async fn keep_flushing(flusher: &mut Flusher, suppressions: watch::Receiver<Arc<Suppressions>>, after: Duration, rows: u64, mut stop: watch::Receiver<bool>) {
     let mut waited = Duration::ZERO;
     let mut pause = Duration::ZERO;
+    let (mut erased, mut since_erasure) = (suppressions.borrow().erased() as u64, Duration::ZERO);
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => waited += LOOK_EVERY,
@@ -367,10 +384,21 @@ async fn keep_flushing(flusher: &mut Flusher, after: Duration, rows: u64, mut st
         }
         // Rows are not counted on the road: a row is some 200 bytes of journal.
         let is_enough = flusher.register.bytes() / BYTES_A_ROW >= rows;
-        if (waited >= after || is_enough) && waited >= pause {
+        let erased_now = suppressions.borrow().erased() as u64;
+        since_erasure = if erased_now == erased { since_erasure + LOOK_EVERY } else { Duration::ZERO };
+        erased = erased_now;
+        // What the journal holds of someone erased has to be in the lake before it can be taken out there.
+        let is_settled = since_erasure >= ON_THE_ROAD_MAX;
+        let is_asked = is_settled && flusher.figures.erased.load(Ordering::Relaxed) < erased;
+        if (waited >= after || is_enough || is_asked) && waited >= pause {
             waited = Duration::ZERO;
             pause = match flusher.flush().await {
-                Ok(_) => Duration::ZERO,
+                Ok(_) => {
+                    if is_settled && flusher.register.tidy().is_ok() {
+                        flusher.figures.erased.store(erased, Ordering::Release);
+                    }
+                    Duration::ZERO
+                }
                 Err(error) => {
                     tracing::error!(%error, "the lake does not have the newest hits; they wait in the journal");
                     (pause * 2).clamp(Duration::from_secs(1), after)
@@ -380,6 +408,8 @@ async fn keep_flushing(flusher: &mut Flusher, after: Duration, rows: u64, mut st
     }
 }
 
+/// A hit that was judged before an erasure was in force is in the journal by then, or failed.
+const ON_THE_ROAD_MAX: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const BYTES_A_ROW: u64 = 200;
 
@@ -393,11 +423,163 @@ fn start_admin(
         let Ok(runtime) = threaded_runtime("admin") else { return };
         LocalSet::new().block_on(&runtime, async {
             let stop = admin.stop.clone();
-            tokio::task::spawn_local(keep_atlas(geo_database, atlas, stop));
+            tokio::task::spawn_local(keep_atlas(geo_database, atlas, stop.clone()));
+            tokio::task::spawn_local(keep_rights(admin.rights.clone(), admin.clock.clone(), stop.clone()));
+            tokio::task::spawn_local(let_go_of_salts(admin.clone(), stop));
             admin::serve(listener, admin).await;
         });
     })
 }
+
+/// What the thread that maintains the lake is given.
+struct Upkeep {
+    config: Config,
+    clock: Clock,
+    node: String,
+    rights: Arc<Rights>,
+    figures: Arc<Figures>,
+}
+
+fn start_maintenance(upkeep: Upkeep, stop: watch::Receiver<bool>) -> Result<JoinHandle<()>, AppError> {
+    named("maintain".to_owned(), move || {
+        let Ok(runtime) = maintenance_runtime() else { return };
+        runtime.block_on(upkeep.keep(stop));
+    })
+}
+
+impl Upkeep {
+    /// A turn of maintenance every `lake.maintain_every`, the first soon after the start: a program that is
+    /// started anew again and again must not keep what is past its term. After each turn, and at once where
+    /// that was asked, the work of requests in the files.
+    async fn keep(self, mut stop: watch::Receiver<bool>) {
+        let Self { config, clock, .. } = &self;
+        let holder = format!("the collector {}", self.node);
+        let maintenance = Maintenance { lake: &config.lake, spill: config.data_dir.join("spill").join("maintain"), sites: &config.sites, holder: &holder, clock, grace: config.readers_grace, layer: &|store| store };
+        let (mut looked, spill) = (LookedThrough::default(), config.data_dir.join("spill"));
+        let mut pause = config.maintain_every.min(FIRST_TURN_AFTER);
+        let mut retained_on = None;
+        let (mut waited, mut rest, mut owes_rights) = (Duration::ZERO, Duration::ZERO, false);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(UPKEEP_LOOK_EVERY) => waited += UPKEEP_LOOK_EVERY,
+                _ = stop.changed() => return,
+            }
+            rest = rest.saturating_sub(UPKEEP_LOOK_EVERY);
+            if waited >= pause {
+                (waited, pause, owes_rights) = (Duration::ZERO, config.maintain_every, true);
+                let today = clock.now().day();
+                let extent = if retained_on == Some(today) { Extent::Often } else { Extent::Day };
+                // A turn that is dropped halfway is one that crashed: the next one finishes it.
+                let turned = tokio::select! {
+                    turned = turn(&maintenance, extent) => turned,
+                    _ = stop.changed() => return,
+                };
+                match turned {
+                    Turned::Whole => retained_on = Some(today),
+                    Turned::Failed => {}
+                    Turned::ByAnother => pause = config.maintain_every.min(TERM),
+                }
+            }
+            if !rest.is_zero() || !(owes_rights || self.rights.is_urgent()) {
+                continue;
+            }
+            let work = self.rights.due().unwrap_or_else(|error| {
+                tracing::error!(%error, "what is due of requests cannot be read");
+                Vec::new()
+            });
+            // What was due before this look is in the lake, as far as the journal had it.
+            if self.figures.erased.load(Ordering::Acquire) >= self.rights.subscribe().borrow().erased() as u64 {
+                let carried_out = tokio::select! {
+                    carried_out = erasure::carry_out(&self.rights, work, &maintenance, &spill, &mut looked) => carried_out,
+                    _ = stop.changed() => return,
+                };
+                owes_rights = match carried_out {
+                    Ok(requests) => {
+                        if requests > 0 {
+                            tracing::info!(requests, "requests of persons were carried out in the files");
+                        }
+                        false
+                    }
+                    Err(ErasureError::Maintain(MaintainError::Lease(LeaseError::Held { .. }))) => true,
+                    Err(error) => {
+                        tracing::error!(%error, "requests of persons were not carried out; it is tried again");
+                        rest = REST_AFTER_FAILURE;
+                        true
+                    }
+                };
+            }
+        }
+    }
+}
+
+/// What became of a turn.
+enum Turned {
+    Whole,
+    Failed,
+    ByAnother,
+}
+
+async fn turn(maintenance: &Maintenance<'_>, extent: Extent) -> Turned {
+    match maintenance.turn(extent, &mut |_: &str| {}).await {
+        Ok(turn) => {
+            let (compacted, let_go) = (turn.compaction.before.len(), turn.retention.rows_in - turn.retention.rows_out);
+            tracing::info!(compacted_files = compacted, rows_past_their_term = let_go, deleted_files = turn.swept + turn.retention.deleted, "maintained");
+            Turned::Whole
+        }
+        Err(MaintainError::Lease(LeaseError::Held { holder, .. })) => {
+            tracing::info!(%holder, "another maintains this lake");
+            Turned::ByAnother
+        }
+        Err(error) => {
+            tracing::error!(%error, "maintenance was not finished; the next turn goes on with it");
+            Turned::Failed
+        }
+    }
+}
+
+/// Carries out what is due of requests, for a command: `None` where a collector runs on the data folder, for
+/// then it does so itself.
+pub async fn carry_out_rights(config: &Config, maintenance: &Maintenance<'_>, looked: &mut LookedThrough) -> Result<Option<usize>, AppError> {
+    if !config.data_dir.join("secret").is_file() {
+        // Nobody ever collected here, so nobody can have asked.
+        return Ok(Some(0));
+    }
+    let folder = match DataFolder::open(&config.data_dir) {
+        Ok(folder) => folder,
+        Err(AppError::InUse(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let rights = Rights::open(&config.data_dir, &config.lake, &folder.node, &folder.secret, maintenance.clock.now())?;
+    // What a collector that was killed left in its journal has to be in the lake before it can be taken out.
+    let work = rights.due()?;
+    open_flusher(config, &folder, &Arc::default(), maintenance.clock).await?.flush().await?;
+    Ok(Some(erasure::carry_out(&rights, work, maintenance, &config.data_dir.join("spill"), looked).await?))
+}
+
+async fn open_flusher(config: &Config, folder: &DataFolder, ledger: &Arc<Ledger>, clock: &Clock) -> Result<Flusher, AppError> {
+    let lake = Lake::open(&config.lake, &folder.node).await?;
+    let (_, highest) = lake.committed().await?;
+    let shelf: Arc<dyn Shelf> = Arc::new(Directory::open(&config.data_dir.join("journal")).map_err(|reason| folder.failed(reason))?);
+    let register = Register::open(shelf, config.journal_bytes_max, u64::try_from(highest).unwrap_or(0)).map_err(|reason| folder.failed(reason))?;
+    Ok(Flusher { lake, register: Arc::new(register), journals: Vec::new(), ledger: ledger.clone(), figures: Arc::default(), clock: clock.clone() })
+}
+
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(30);
+const UPKEEP_LOOK_EVERY: Duration = Duration::from_millis(500);
+const FIRST_TURN_AFTER: Duration = Duration::from_secs(60);
+
+/// Destroys each day's salt when the day is over, also where nobody comes to ask for the next one.
+async fn let_go_of_salts(admin: Arc<Admin>, mut stop: watch::Receiver<bool>) {
+    loop {
+        admin.book.salts.let_go(admin.clock.now().day());
+        tokio::select! {
+            () = tokio::time::sleep(SALT_LOOK_EVERY) => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+const SALT_LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Reads the operator's country database again when it changes; one that cannot be read changes nothing.
 async fn keep_atlas(path: Option<PathBuf>, atlas: watch::Sender<Arc<Atlas>>, mut stop: watch::Receiver<bool>) {
@@ -430,6 +612,26 @@ async fn keep_atlas(path: Option<PathBuf>, atlas: watch::Sender<Arc<Atlas>>, mut
         }
     }
 }
+
+/// Puts in force what a command or another collector decided, and does what time asks of requests.
+async fn keep_rights(rights: Arc<Rights>, clock: Clock, mut stop: watch::Receiver<bool>) {
+    let mut looks: u32 = 0;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(RIGHTS_LOOK_EVERY) => {}
+            _ = stop.changed() => return,
+        }
+        looks = looks.wrapping_add(1);
+        let looked = if looks.is_multiple_of(LOOKS_A_MEND) { rights.look().and_then(|()| rights.mend(clock.now())) } else { rights.look() };
+        if let Err(error) = looked {
+            tracing::error!(%error, "the requests of persons cannot be looked at; what is known stays in force");
+        }
+    }
+}
+
+/// A right exercised beside the server is in force within this, and a margin to a second.
+const RIGHTS_LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOKS_A_MEND: u32 = 240;
 
 const ATLAS_LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -464,6 +666,12 @@ fn runtime(name: &str) -> Result<tokio::runtime::Runtime, AppError> {
 /// For what reads the lake: its library blocks on tasks of its own, which needs a second thread.
 fn threaded_runtime(name: &str) -> Result<tokio::runtime::Runtime, AppError> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().thread_name(name).build().map_err(AppError::Thread)
+}
+
+/// For maintenance. Few threads for files: each thread's share of freed memory stays with it, and with the
+/// 512 of the default a third more was held at the peak.
+pub fn maintenance_runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(4).enable_all().thread_name("maintain").build()
 }
 
 fn named<T: Send + 'static>(name: String, body: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>, AppError> {

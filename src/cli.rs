@@ -6,16 +6,28 @@
 
 use crate::app::{self, AppError};
 use crate::config::{self, Config, ConfigError};
+use crate::desk::audit;
+use crate::desk::erasure::LookedThrough;
 use crate::desk::import::{self, Import};
+use crate::desk::maintain::{Extent, MaintainError, Maintenance};
 use crate::desk::query::{self, Format, QueryError};
 use crate::desk::report;
+use crate::desk::verify;
 use crate::hit::clock::Clock;
+use crate::lake::audience::Audience;
+use crate::lake::lease::LeaseError;
 use crate::lake::sql::{Session, SessionOptions};
+use crate::lake::suppressions;
+use crate::site_add::{self, AddError, NewSite};
+use crate::subject::{self, SubjectOptions};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 /// A tracking pixel and interaction-data collector that decides before it keeps.
@@ -58,6 +70,11 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Add a site to the settings.
+    Site {
+        #[command(subcommand)]
+        command: SiteCommand,
+    },
     /// Bring in past interactions from web-server logs or NDJSON, through the same gate as live hits.
     Import {
         /// The site they belong to.
@@ -87,6 +104,26 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Exercise a person's rights: find, copy, erase, correct, restrict.
+    Subject {
+        #[command(flatten)]
+        subject: SubjectOptions,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Maintain the lake: retention, compaction, log clean-up. Beside a server they take turns.
+    Maintain {
+        /// One turn, today's files included, and then the end; otherwise a turn every `lake.maintain_every`.
+        #[arg(long)]
+        once: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Read the whole lake, journal and audit log and prove that counts, checksums, ledger and chain agree.
+    Verify {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Show the trends in a terminal, with charts.
     Report {
         /// One site; all where absent.
@@ -97,6 +134,27 @@ enum Command {
         last: i64,
         #[command(flatten)]
         place: Place,
+    },
+}
+
+#[derive(Subcommand)]
+enum SiteCommand {
+    /// Write the block of a new site, make its secret, print what its pages need.
+    Add {
+        /// The site's key: 1 to 32 of a-z 0-9 -.
+        key: String,
+        /// The settings (TOML); made where there are none.
+        #[arg(long, value_name = "FILE", default_value = "clearpixel.toml")]
+        config: PathBuf,
+        /// Its name for people.
+        #[arg(long)]
+        name: Option<String>,
+        /// An origin whose pages may send, such as https://shop.example; may be given again.
+        #[arg(long = "origin", value_name = "ORIGIN")]
+        origins: Vec<String>,
+        /// Where browsers reach the collector, such as https://data.shop.example.
+        #[arg(long, value_name = "URL")]
+        collector: Option<String>,
     },
 }
 
@@ -130,18 +188,27 @@ pub fn document() -> String {
     let mut text = String::from("# Commands\n\nGenerated from `src/cli.rs`. Exit codes: 0 done, 1 failed while running, 2 wrong usage, 64 bad settings, 70 stopped with hits still in flight.\n");
     let mut command = Cli::command();
     command.build();
+    describe(&mut command, "clearpixel", &mut text);
+    text
+}
+
+fn describe(command: &mut clap::Command, path: &str, text: &mut String) {
     for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+        let path = format!("{path} {}", sub.get_name());
+        if sub.has_subcommands() {
+            describe(sub, &path, text);
+            continue;
+        }
         let help = sub.render_long_help().to_string();
         let help: Vec<&str> = help.lines().map(str::trim_end).collect();
-        text.push_str(&format!("\n## clearpixel {}\n\n```text\n{}\n```\n", sub.get_name(), help.join("\n")));
+        text.push_str(&format!("\n## {path}\n\n```text\n{}\n```\n", help.join("\n")));
     }
-    text
 }
 
 type Failure = Box<dyn std::error::Error>;
 
 fn code_of(error: &(dyn std::error::Error + 'static)) -> u8 {
-    if error.is::<ConfigError>() {
+    if error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(AddError::Config(_))) {
         return 64;
     }
     match error.downcast_ref::<AppError>() {
@@ -165,11 +232,18 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             Ok(writeln!(io::stdout().lock(), "{}: no faults; {sites} {}", config.display(), if sites == 1 { "site" } else { "sites" })?)
         }
         Command::Settings { config } => settings(config.as_deref()),
+        Command::Site { command: SiteCommand::Add { key, config, name, origins, collector } } => {
+            let site = NewSite { key: &key, name: name.as_deref(), origins: &origins, collector: collector.as_deref() };
+            Ok(io::stdout().lock().write_all(site_add::add(&site, &config)?.as_bytes())?)
+        }
         Command::Import { site, format, rejects, place, files } => {
             let config = place.config()?;
             Ok(import::import(&Import { sites: &config.sites, lake: &config.lake, data_dir: &config.data_dir, geo_database: config.geo_database.as_deref(), site: &site, format, rejects: rejects.as_deref() }, &files, &Clock::system())?)
         }
         Command::Query { sql, format, output, place } => query(&sql, &format, output.as_deref(), &place.config()?),
+        Command::Subject { subject, place } => Ok(async_runtime()?.block_on(subject::run(&subject, &place.config()?, &Clock::system()))?),
+        Command::Maintain { once, place } => maintain(&place.config()?, once),
+        Command::Verify { place } => verify(&place.config()?),
         Command::Report { site, last, place } => {
             let config = place.config()?;
             let text = async_runtime()?.block_on(async {
@@ -244,11 +318,84 @@ fn query(sql: &str, format: &str, output: Option<&Path>, config: &Config) -> Res
     Ok(())
 }
 
+/// Turns of maintenance. What a turn did goes to standard output, as JSON, a line a turn.
+fn maintain(config: &Config, once: bool) -> Result<(), Failure> {
+    if !config.lake.is_dir() {
+        return Err(no_lake(config));
+    }
+    let clock = Clock::system();
+    let spill = config.data_dir.join("spill").join("maintain");
+    let maintenance = Maintenance { lake: &config.lake, spill, sites: &config.sites, holder: "the command `maintain`", clock: &clock, grace: config.readers_grace, layer: &|store| store };
+    let mut looked = LookedThrough::default();
+    let extent = if once { Extent::All } else { Extent::Day };
+    let progress = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {elapsed} {msg}")?);
+    progress.enable_steady_tick(Duration::from_millis(200));
+    app::maintenance_runtime()?.block_on(async {
+        loop {
+            let turn = match maintenance.turn(extent, &mut |doing| progress.set_message(doing.to_owned())).await {
+                // Whoever has the lease gives it back, or it runs out: within a minute of the last sign of life.
+                Err(MaintainError::Lease(LeaseError::Held { holder, .. })) => {
+                    progress.set_message(format!("waits for its turn: {holder} has it"));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+                turn => turn?,
+            };
+            writeln!(io::stdout().lock(), "{}", serde_json::to_string(&turn)?)?;
+            if app::carry_out_rights(config, &maintenance, &mut looked).await?.is_none() {
+                progress.println("requests of persons are carried out by the collector that runs on this data folder");
+            }
+            if once {
+                progress.finish_and_clear();
+                return Ok(());
+            }
+            progress.set_message("waits for the next turn");
+            tokio::time::sleep(config.maintain_every).await;
+        }
+    })
+}
+
+fn verify(config: &Config) -> Result<(), Failure> {
+    if !config.lake.is_dir() {
+        return Err(no_lake(config));
+    }
+    let progress = ProgressBar::new(0).with_style(ProgressStyle::with_template("{bar:30} {pos} of {len} files {elapsed}")?);
+    let mut tell = |done: usize, of: usize| {
+        progress.set_length(of as u64);
+        progress.set_position(done as u64);
+    };
+    let verified = async_runtime()?.block_on(verify::verify(&config.lake, &config.data_dir.join("journal"), &mut tell))?;
+    progress.finish_and_clear();
+    let mut out = io::stdout().lock();
+    for fact in &verified.facts {
+        writeln!(out, "{fact}")?;
+    }
+    let mut faults = verified.faults;
+    match audit::verify_folder(&config.data_dir) {
+        Ok(Some(audit)) => writeln!(out, "audit log: {} entries, head {}", audit.entries, audit.head)?,
+        Ok(None) => writeln!(out, "audit log: there is none here")?,
+        Err(error) => faults.push(error.to_string()),
+    }
+    match suppressions::in_force(&config.data_dir, &config.lake)?.unreadable() {
+        0 => {}
+        lines => faults.push(format!("{lines} lines of the suppressions were changed, or written under another secret")),
+    }
+    if faults.is_empty() {
+        return Ok(writeln!(out, "all agrees")?);
+    }
+    Err(faults.join("\n").into())
+}
+
+fn no_lake(config: &Config) -> Failure {
+    format!("there is no lake at {}: nothing was collected there, or this is another folder", config.lake.display()).into()
+}
+
 async fn open_session(config: &Config) -> Result<Session, Failure> {
     if !config.lake.is_dir() {
-        return Err(format!("there is no lake at {}: nothing was collected there, or this is another folder", config.lake.display()).into());
+        return Err(no_lake(config));
     }
-    let options = SessionOptions::new(config.data_dir.join("spill"));
+    let suppressions = suppressions::in_force(&config.data_dir, &config.lake)?;
+    let options = SessionOptions::new(config.data_dir.join("spill"), Audience::Anyone(Arc::new(suppressions)));
     Ok(Session::open(&config.lake, options).await?)
 }
 
@@ -261,7 +408,8 @@ fn async_runtime() -> io::Result<tokio::runtime::Runtime> {
 fn start_log(as_json: bool) {
     let level = std::env::var("CLEARPIXEL_LOG").unwrap_or_else(|_| if as_json { "info" } else { "warn" }.to_owned());
     // Libraries say only what is wrong: their lower levels tell of paths and tables at length.
-    let level = format!("warn,clearpixel={level}");
+    // Of commits that another was first with, the lake's own code tells what came of them.
+    let level = format!("warn,deltalake_core::kernel::transaction=off,clearpixel={level}");
     let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(io::stderr).with_ansi(false);
     if as_json {
         builder.json().init();

@@ -6,8 +6,9 @@
 //! through the same parser. Never opens a port and never makes a file.
 #![expect(clippy::disallowed_types, reason = "addresses to listen on and proxies to trust are the operator's, not a visitor's")]
 
-use crate::hit::field::{ConsentMode, Durability, GpcMode, IdentityMode, WithoutConsent};
+use crate::hit::field::{ConsentMode, Durability, GpcMode, IdentityMode, ServerBasis, WithoutConsent};
 use crate::hit::site::{Site, SiteKey};
+use crate::lake::retain::INTERACTIONS_KEEP_MAX_SECONDS;
 use crate::lake::store;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashSet};
@@ -35,6 +36,8 @@ pub struct Config {
     pub lake: PathBuf,
     pub flush_after: Duration,
     pub flush_rows: u64,
+    pub maintain_every: Duration,
+    pub readers_grace: Duration,
     pub geo_database: Option<PathBuf>,
     pub sites: Vec<Site>,
     /// Every setting's value as it would be written, by name.
@@ -78,6 +81,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("lake.url", "URL", "\"\"", "where the tables lie: `file:./folder`; empty = `lake` in data_dir"),
     setting("lake.flush_after", "time", "\"30s\"", "longest time until a hit is in the lake"),
     setting("lake.flush_rows", "rows", "500000", "rows after which the lake is written sooner"),
+    setting("lake.maintain_every", "time", "\"10m\"", "how often `serve` maintains the lake: retention, compaction, log clean-up"),
+    setting("lake.readers_grace", "time", "\"15m\"", "how long files that compaction replaced stay for readers still at them; retention and erasure do not wait"),
     setting("geo.database", "path", "", "MaxMind country database (.mmdb), read again when it changes; absent = the one inside the binary"),
     setting("site.key", "text", "", "public name of the site: 1 to 32 of a-z 0-9 - (required)"),
     setting("site.name", "text", "\"\"", "name for people; empty = the key"),
@@ -92,6 +97,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("site.share", "yes/no", "false", "opens /share"),
     setting("site.hits_per_second_max", "hits/s", "0", "quota; 0 = none"),
     setting("site.late_max", "time", "\"7d\"", "oldest occurred_at taken from live senders"),
+    setting("site.server_basis", "word", "\"consent\"", "server and telephony events without a word on consent, in an opt-in place: \"consent\": as from a page; \"contract\": kept on the client's contract with the person, never shared"),
     setting("site.without_consent", "word", "\"nothing\"", "in an opt-in region before a choice: \"nothing\" or \"count\" (an anonymous count, no identifier)"),
     setting("site.identity", "word", "\"cookie\"", "most that may be used where allowed: \"cookie\", \"daily\" or \"none\""),
     setting("site.relayed_consent", "yes/no", "true", "believe the page's own `consent=` parameter"),
@@ -99,8 +105,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("site.child_directed", "yes/no", "false", "a site for children: nothing is ever kept"),
     setting("site.tcf_vendor_id", "number", "0", "vendor on the Global Vendor List; 0 = TC strings can deny but never grant"),
     setting("site.personal_information", "yes/no", "false", "accept identify calls and traits"),
-    setting("site.interactions_keep", "time", "\"760d\"", "how long interactions are kept (760 days at most: the CNIL's 25 months)"),
-    setting("site.trends_keep", "time", "\"5y\"", "how long trends are kept"),
+    setting("site.interactions_keep", "time", "\"760d\"", "how long interactions are kept, by whole UTC days: never longer, at most a day less (760 days at most: the CNIL's 25 months)"),
+    setting("site.trends_keep", "time", "\"5y\"", "how long trends are kept, by whole UTC days; their visitors' sketches go with the interactions"),
 ];
 
 /// What is wrong with the settings.
@@ -277,20 +283,23 @@ impl<'t> Reader<'t> {
             lake,
             flush_after: Duration::from_secs(self.take("lake.flush_after", seconds).unsigned_abs()),
             flush_rows: self.take("lake.flush_rows", |value| whole(value, 100_000_000)),
+            maintain_every: Duration::from_secs(self.take("lake.maintain_every", seconds).unsigned_abs()),
+            readers_grace: Duration::from_secs(self.take("lake.readers_grace", |value| at_most(value, READERS_GRACE_MAX)).unsigned_abs()),
             geo_database: self.take_optional("geo.database", path),
             sites: Vec::new(),
             in_force: Vec::new(),
             data_dir,
         };
-        let mut keys = HashSet::new();
+        let mut names = HashSet::new();
         for (line, values) in sites {
             self.values = values;
             if let Some(site) = self.site(line) {
-                if keys.insert(site.key.clone()) {
-                    config.sites.push(site);
-                } else {
-                    self.fault(line, format!("the site key `{}` is used twice", site.key), "give each site a key of its own".to_owned());
+                for name in std::iter::once(site.key.as_str()).chain(site.aliases.iter().map(String::as_str)) {
+                    if !names.insert(name.to_owned()) {
+                        self.fault(line, format!("the site name `{name}` is used twice"), "give each site keys and aliases of its own".to_owned());
+                    }
                 }
+                config.sites.push(site);
             }
         }
         config.in_force = std::mem::take(&mut self.in_force);
@@ -321,6 +330,7 @@ impl<'t> Reader<'t> {
             share: self.take("site.share", truth),
             hits_per_second_max: u32::try_from(self.take("site.hits_per_second_max", |value| whole(value, u64::from(u32::MAX)))).unwrap_or(0),
             late_max_seconds: self.take("site.late_max", seconds),
+            server_basis: self.take("site.server_basis", |value| word(value, ServerBasis::from_name, &names(ServerBasis::ALL, |w| w.name()))),
             without_consent: self.take("site.without_consent", |value| word(value, WithoutConsent::from_name, &names(WithoutConsent::ALL, |w| w.name()))),
             identity: self.take("site.identity", |value| word(value, IdentityMode::from_name, &names(IdentityMode::ALL, |w| w.name()))),
             relayed_consent: self.take("site.relayed_consent", truth),
@@ -328,7 +338,7 @@ impl<'t> Reader<'t> {
             child_directed: self.take("site.child_directed", truth),
             tcf_vendor_id: u16::try_from(self.take("site.tcf_vendor_id", |value| whole(value, 65_535))).unwrap_or(0),
             personal_information: self.take("site.personal_information", truth),
-            interactions_keep_seconds: self.take("site.interactions_keep", |value| at_most(value, INTERACTIONS_KEEP_MAX)),
+            interactions_keep_seconds: self.take("site.interactions_keep", |value| at_most(value, INTERACTIONS_KEEP_MAX_SECONDS)),
             trends_keep_seconds: self.take("site.trends_keep", seconds),
         };
         has_key.then_some(site)
@@ -373,8 +383,8 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// 760 days: within the 25 months that audience data may be kept (CNIL).
-const INTERACTIONS_KEEP_MAX: i64 = 760 * 86_400;
+/// The log forgets when a file left after a day.
+const READERS_GRACE_MAX: i64 = 86_400;
 
 fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
@@ -661,6 +671,8 @@ interactions_keep = "760d"
             ("[[site]]\nkey=\"a\"\ninteractions_keep = \"800d\"", "write at most \"760d\""),
             ("[[site]]\nkey=\"a\"\n[[site]]\nkey=\"a\"", "used twice"),
             ("[[site]]\nkey=\"-\"", "not only dashes"),
+            ("[[site]]\nkey=\"a\"\nprivacy_policy = \"javascript:alert(1)\"", "write a page's URL"),
+            ("[[site]]\nkey=\"a\"\nprivacy_policy = \"data:text/html,x\"", "write a page's URL"),
             ("a = ", "this is no TOML"),
             ("[door]\nadmin_token_sha256 = \"ff\"", "64 hex digits"),
         ] {

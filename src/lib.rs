@@ -5,27 +5,50 @@
 //! stands at the bottom knows nothing of what stands above: the rules never see HTTP, the lake
 //! never sees a socket, the words at the bottom see nobody.
 //!
-//! The road of one hit runs straight down this page: `door::listen` accepts, `door::route` finds
-//! the answer's maker, `door::request` turns HTTP into a `RawHit`, `line::collect` takes it by
+//! The road of one hit runs straight down this page: `door::listen` accepts, `door::pixel` takes what is
+//! plain and `door::route` finds the answer's maker for the rest, `door::request` turns HTTP into a `RawHit`, `line::collect` takes it by
 //! value through the `rules` to `rules::gate`, the only maker of an `Interaction`;
 //! `line::intake` makes it durable in the `journal`; then the reply leaves. Later `line::flush`
 //! carries whole segments into the `lake`. Nothing walks back up.
 
 /// The roof: knows every floor, decides nothing.
 pub mod cli;
+pub mod subject;
 pub mod app;
+pub mod site_add;
 pub mod config;
 
 /// Where HTTP comes in, and where it is forgotten.
 pub mod door {
     pub mod admin;
+    pub mod requests;
     pub mod dashboard;
     pub mod trends;
     pub mod listen;
+    pub mod pixel;
     pub mod route;
+    pub mod foreign;
+    pub mod interactions;
+    pub mod tag;
+    pub mod public;
     pub mod demo;
     pub mod choices;
+    pub mod notice;
+    pub mod choices_page;
+    pub mod language;
+    pub mod words {
+        pub mod de;
+        pub mod en;
+        pub mod es;
+        pub mod fr;
+        pub mod it;
+        pub mod nl;
+        pub mod pl;
+        pub mod pt;
+    }
+    pub mod phrases;
     pub mod respond;
+    pub mod body;
     pub mod request;
     pub mod tls;
 }
@@ -33,8 +56,15 @@ pub mod door {
 /// People's work on the lake: asking it, and bringing the past into it.
 pub mod desk {
     pub mod report;
-    pub mod query;
     pub mod import;
+    pub mod subject;
+    pub mod query;
+    pub mod paper;
+    pub mod erasure;
+    pub mod maintain;
+    pub mod verify;
+    pub mod rights;
+    pub mod audit;
     pub mod text;
 }
 
@@ -46,13 +76,24 @@ pub mod line {
     pub mod ledger;
     pub mod board;
     pub mod guard;
+    pub mod ids;
     pub mod salts;
 }
 
 /// The tables: Delta Lake and Parquet. Spawns nothing.
 pub mod lake {
+    pub mod sketches;
     pub mod sql;
+    pub mod suppressions;
+    pub mod audience;
     pub mod functions;
+    pub mod compact;
+    pub mod merge;
+    pub mod subjects;
+    pub mod retain;
+    pub mod sweep;
+    pub mod rewrite;
+    pub mod order;
     pub mod scan;
     #[cfg(test)]
     pub mod sample;
@@ -62,6 +103,8 @@ pub mod lake {
     pub mod batch;
     pub mod trends;
     pub mod table;
+    pub mod lease;
+    pub mod read;
     pub mod file;
     pub mod columns;
     pub mod store;
@@ -80,32 +123,49 @@ pub mod rules {
     pub mod gate;
     pub mod decode {
         pub mod log_line;
+        pub mod server;
+        pub mod snowplow;
+        pub mod segment;
+        pub mod matomo;
+        pub mod fields;
+        pub mod tree;
         pub mod native;
     }
     pub mod timing;
+    pub mod strings;
     pub mod gpp;
-    pub mod tcf;
-    pub mod bits;
+    pub mod us_sections;
     pub mod us_privacy;
+    pub mod additional_consent;
+    pub mod tcf_canada;
+    pub mod tcf;
+    pub mod tcf_string;
+    pub mod bits;
     pub mod ruling;
-    pub mod regime;
     pub mod cookies;
+    pub mod suppression;
     pub mod identity;
     pub mod place;
+    pub mod regime;
     pub mod agent_cache;
     pub mod agent;
     pub mod source;
     pub mod scrub;
     pub mod patterns;
+    pub mod names;
+    pub mod numbers;
+    pub mod words;
 }
 
 /// The words all floors share: std only.
 pub mod hit {
     pub mod raw;
     pub mod record;
+    pub mod claims;
     pub mod draft;
     pub mod site;
     pub mod outcome;
+    pub mod scrubbed;
     pub mod field;
     pub mod private;
     pub mod clock;

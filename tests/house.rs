@@ -225,7 +225,9 @@ fn every_file_is_on_the_plan_and_says_what_it_owns() {
     let mut planned: BTreeSet<PathBuf> = plan().into_iter().map(|room| room.path).collect();
     planned.extend(["src/lib.rs", "src/main.rs"].map(|path| root().join(path)));
     assert_eq!(there, planned, "files of src/ and of src/lib.rs");
-    sources_below(&root().join("tests"), &mut there);
+    for folder in ["tests", "fuzz/src", "fuzz/fuzz_targets"] {
+        sources_below(&root().join(folder), &mut there);
+    }
     for path in there {
         let source = fs::read_to_string(&path).unwrap();
         assert!(source.starts_with("//! "), "{} does not say what it owns", path.display());
@@ -253,11 +255,14 @@ fn nothing_breaks_down_on_purpose() {
 
 #[test]
 fn documents_made_from_the_source_are_up_to_date() {
+    let client = "[[site]]\nkey = \"key\"\nname = \"CLIENT\"\ncontact = \"CONTACT\"";
+    let client = clearpixel::config::Config::parse(client, "client").unwrap();
     for (name, text) in [
         ("settings.md", clearpixel::config::document()),
         ("columns.md", clearpixel::lake::columns::document()),
         ("commands.md", clearpixel::cli::document()),
         ("outcomes.md", clearpixel::hit::outcome::document()),
+        ("privacy-policy-snippet.md", clearpixel::door::notice::document(&client.sites[0])),
     ] {
         let path = root().join("docs").join(name);
         if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {

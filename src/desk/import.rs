@@ -7,6 +7,7 @@
 //! Promises: lines that cannot be read are counted and named; rows are in the lake when it ends; a log
 //! line carries no consent, and is kept only where the law of its place and the contract need none.
 
+use crate::hit::claims::Claims;
 use crate::hit::clock::{Clock, Hour, Moment};
 use crate::hit::field::{Channel, Id, Protocol};
 use crate::hit::outcome::{Outcome, Reason};
@@ -16,6 +17,7 @@ use crate::hit::record::Text;
 use crate::hit::site::{Site, Sites};
 use crate::journal::{folder, frame};
 use crate::lake::load::{FramesInMemory, Lake, LoadError};
+use crate::lake::suppressions::in_force;
 use crate::lake::table::TableError;
 use crate::line::collect::{Judge, Rulebook, Weighed};
 use crate::line::guard::{Quotas, Repeats, Seen, Visits};
@@ -138,6 +140,7 @@ impl ImportSalt {
 fn rulebook(import: &Import<'_>, salt: &ImportSalt) -> Result<Rulebook, ImportError> {
     let assets = |error: &dyn std::fmt::Display| ImportError::Assets(error.to_string());
     let atlas = import.geo_database.map_or_else(Atlas::built_in, Atlas::open)?;
+    let suppressions = in_force(import.data_dir, import.lake).map_err(ImportError::Start)?;
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|error| assets(&error))?;
     Ok(Rulebook {
@@ -151,6 +154,7 @@ fn rulebook(import: &Import<'_>, salt: &ImportSalt) -> Result<Rulebook, ImportEr
         visits: Visits::new(16 << 20),
         quotas: Quotas::new(0),
         atlas: tokio::sync::watch::channel(Arc::new(atlas)).1,
+        suppressions: tokio::sync::watch::channel(Arc::new(suppressions)).1,
     })
 }
 
@@ -342,6 +346,7 @@ impl Reading<'_> {
             accept_language: None,
             signals: HeaderSignals::default(),
             draft,
+            claims: Claims::default(),
         };
         let book = &self.book;
         let outcome = self.judge.weigh(hit, |weighed: Weighed<'_>| match weighed.kept {

@@ -168,6 +168,14 @@ async fn table(mut batches: SendableRecordBatchStream, output: &mut (impl Write 
     Ok(Answered { rows: lines.len(), cut })
 }
 
+/// Every field of every row that holds something, by its column's name: for people to read.
+pub fn fields(batch: &RecordBatch) -> Result<Vec<Vec<(String, String)>>, QueryError> {
+    let mut cells = columns(batch)?;
+    let schema = batch.schema();
+    let row = |row: usize| schema.fields().iter().zip(&mut cells).filter_map(|(field, cells)| Some((field.name().clone(), cells.text(row)?))).collect();
+    Ok((0..batch.num_rows()).map(row).collect())
+}
+
 /// Columns a cell of a table may take; CSV and NDJSON have all of it.
 const CELL_WIDTH_MAX: usize = 60;
 
@@ -260,6 +268,7 @@ async fn next(batches: &mut SendableRecordBatchStream) -> Result<Option<RecordBa
 mod tests {
     use super::{Answered, Format, TABLE_ROWS_MAX, query};
     use crate::lake::sample::{commit, page_view};
+    use crate::lake::audience::Audience;
     use crate::lake::sql::{Session, SessionOptions};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -268,7 +277,7 @@ mod tests {
         let mut first = page_view(1, 1, 1, "/");
         first.properties = vec![("plan", "=1+1"), ("colour", "\u{1b}[31mred")];
         commit(&lake, 1, &[first, page_view(2, 2, 2, "/a,\"b\"")], &[]).await;
-        Session::open(&lake, SessionOptions::new(folder.path().join("spill"))).await.unwrap()
+        Session::open(&lake, SessionOptions::new(folder.path().join("spill"), Audience::Maintenance)).await.unwrap()
     }
 
     async fn text(session: &Session, sql: &str, format: Format) -> String {

@@ -336,6 +336,7 @@ mod tests {
     use crate::hit::outcome::{Outcome, Reason};
     use crate::hit::record::{Number, Text};
     use crate::lake::sample::{START, commit, page_view};
+    use crate::lake::audience::Audience;
     use crate::lake::sql::{Session, SessionOptions};
 
     /// Five days of a site whose afternoons are busier than its nights, and an evil page title or two.
@@ -364,7 +365,7 @@ mod tests {
         }
         let outcomes = [("acme", Outcome::Refused(Reason::NoConsent), 1_200), ("acme", Outcome::Duplicate, 3), ("-", Outcome::Refused(Reason::UnknownSite), 40)];
         commit(&lake, 1, &records, &outcomes).await;
-        Session::open(&lake, SessionOptions::new(folder.path().join("spill"))).await.unwrap()
+        Session::open(&lake, SessionOptions::new(folder.path().join("spill"), Audience::Maintenance)).await.unwrap()
     }
 
     #[tokio::test]

@@ -1,8 +1,10 @@
-//! Owns plain text for a terminal: widths, cutting, thousands and bars.
+//! Owns plain text for people: times, and for a terminal widths, cutting, thousands and bars.
 //!
 //! Knows Unicode's widths. Promises: what came from outside cannot steer the terminal (control and
 //! direction marks are shown as �), and a field is exactly as wide as it is asked to be. Never colours.
 
+use crate::hit::clock::Moment;
+use chrono::{DateTime, SecondsFormat};
 use std::borrow::Cow;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -18,6 +20,21 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 /// Escape codes begin with a control character; direction marks turn the rest of a line around.
 fn steers(char: char) -> bool {
     char.is_control() || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// A moment as RFC 3339, to the second.
+pub fn rfc3339(moment: Moment) -> String {
+    DateTime::from_timestamp_micros(moment.micros()).map_or_else(String::new, |time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
+/// A moment as RFC 3339, to the microsecond.
+pub fn rfc3339_micros(moment: Moment) -> String {
+    DateTime::from_timestamp_micros(moment.micros()).map_or_else(String::new, |time| time.to_rfc3339_opts(SecondsFormat::Micros, true))
+}
+
+/// The moment of an RFC 3339 text.
+pub fn moment(text: &str) -> Option<Moment> {
+    DateTime::parse_from_rfc3339(text).ok().map(|time| Moment(time.timestamp_micros()))
 }
 
 /// How many columns `text` takes.

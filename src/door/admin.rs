@@ -5,16 +5,20 @@
 //! here tells of a visitor: counts only.
 
 use super::dashboard;
-use super::listen::{HEAD_MAX, HEADER_DEADLINE};
-use super::request::BODY_DEADLINE;
-use super::respond::{self, rfc3339};
+use super::listen::HEAD_MAX;
+use super::request::{BODY_DEADLINE, HEADER_DEADLINE};
+use super::requests::Desk;
+use super::respond;
+use crate::desk::rights::Rights;
+use crate::desk::text::{self, rfc3339};
 use super::trends::{self, Interval, Question};
-use super::route::Peer;
+use super::public::Peer;
 use crate::hit::clock::{Clock, Hour, Moment};
-use crate::hit::field::Id;
-use crate::hit::outcome::{Ends, Outcome, Reason};
+use crate::hit::field::{Asker, Id};
+use crate::hit::outcome::{Account, Outcome, Reason};
 use crate::hit::site::{Site, UNKNOWN_SITE};
 use crate::journal::segment::Register;
+use crate::lake::audience::Audience;
 use crate::lake::outcomes::Outcomes;
 use crate::lake::trends::Dimension;
 use crate::line::board::Board;
@@ -23,7 +27,6 @@ use crate::line::flush::Figures;
 use crate::line::ledger::Ledger;
 use crate::rules::identity::keyed_hash;
 use bytes::Bytes;
-use chrono::DateTime;
 use futures::stream::{self, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
@@ -56,6 +59,7 @@ pub struct Admin {
     pub register: Arc<Register>,
     pub figures: Arc<Figures>,
     pub outcomes: Mutex<Outcomes>,
+    pub rights: Arc<Rights>,
     pub lake: PathBuf,
     pub spill: PathBuf,
     /// This node's name in the lake.
@@ -113,7 +117,9 @@ impl Admin {
         if request.method() == Method::POST && path == "/login" {
             return self.log_in(request).await;
         }
-        if !matches!(request.method(), &Method::GET | &Method::HEAD) {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let is_request = matches!(parts.as_slice(), ["v1", "sites", _, "requests", ..]);
+        if !is_request && !matches!(request.method(), &Method::GET | &Method::HEAD) {
             return whole(respond::text(StatusCode::METHOD_NOT_ALLOWED, "This method is not for this path.\n"));
         }
         match path.as_str() {
@@ -122,13 +128,13 @@ impl Admin {
             _ => {}
         }
         let caller = self.caller(request.headers(), peer);
-        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         match parts.as_slice() {
             [""] if caller == Caller::Operator => whole(self.dashboard(&query).await),
             [""] => whole(respond::page(StatusCode::UNAUTHORIZED, dashboard::login().to_owned())),
             ["metrics"] if caller == Caller::Operator => {
                 whole(respond::of(StatusCode::OK, "text/plain; version=0.0.4", self.metrics().into()))
             }
+            ["v1", "sites", key, "requests", below @ ..] => self.requests(key, below, &query, caller, request).await,
             ["v1", "sites", key, what] => {
                 if caller != Caller::Operator && caller != Caller::Client(key) {
                     return whole(unauthorized());
@@ -149,8 +155,22 @@ impl Admin {
             ("ledger", _) => whole(self.ledger_reply(key, query).await),
             ("live", Some(_)) => self.live(key),
             ("trends", Some(_)) => whole(self.trends(key, query).await),
-            _ => whole(respond::text(StatusCode::NOT_FOUND, "There is nothing here: live, trends or ledger?\n")),
+            _ => whole(respond::text(StatusCode::NOT_FOUND, "There is nothing here: live, trends, ledger or requests?\n")),
         }
+    }
+
+    async fn requests(&self, key: &str, below: &[&str], query: &str, caller: Caller<'_>, request: Request<Incoming>) -> Reply {
+        let by = match caller {
+            Caller::Operator => Asker::Operator,
+            Caller::Client(own) if own == key => Asker::Client,
+            Caller::Client(_) | Caller::Nobody => return whole(unauthorized()),
+        };
+        let Some((_, site)) = self.book.sites.find(key) else {
+            return whole(respond::text(StatusCode::NOT_FOUND, "There is no such site here.\n"));
+        };
+        let (head, body) = request.into_parts();
+        let desk = Desk { rights: &self.rights, lake: &self.lake, spill: self.spill.clone(), site, by, now: self.clock.now() };
+        whole(desk.answer(&head.method, below, query, &head.headers, body).await)
     }
 
     fn ready(&self) -> respond::Reply {
@@ -231,17 +251,17 @@ impl Admin {
     }
 
     /// How the hits of a site ended, by hour: the lake's part and this node's own on top of it.
-    async fn ledger(&self, key: &str, from: Moment, to: Moment) -> Result<BTreeMap<Hour, Ends>, crate::lake::table::TableError> {
+    async fn ledger(&self, key: &str, from: Moment, to: Moment) -> Result<BTreeMap<Hour, Account>, crate::lake::table::TableError> {
         // An hour that has begun counts: to is moved up to the next full one.
         let (first, last) = (from.hour(), Hour(Moment(to.micros().saturating_sub(1)).hour().0 + 1));
         let seen = self.outcomes.lock().await.read(&self.lake, &self.node, first, last).await?;
-        let mut hours: BTreeMap<Hour, Ends> = BTreeMap::new();
-        for row in seen.ended.iter().filter(|row| &*row.site == key) {
-            hours.entry(row.hour).or_default().0[row.outcome.index()] += row.count;
+        let mut hours: BTreeMap<Hour, Account> = BTreeMap::new();
+        for entry in seen.entries.iter().filter(|entry| &*entry.site == key) {
+            hours.entry(entry.hour).or_default().add(entry.account);
         }
-        for ((site, hour), outcomes) in self.ledger.above(u64::try_from(seen.committed).unwrap_or(0)) {
+        for ((site, hour), account) in self.ledger.above(u64::try_from(seen.committed).unwrap_or(0)) {
             if &*site == key && hour >= first && hour < last {
-                hours.entry(hour).or_default().add(outcomes);
+                hours.entry(hour).or_default().add(account);
             }
         }
         Ok(hours)
@@ -252,7 +272,7 @@ impl Admin {
             Ok(question) => question,
             Err(message) => return respond::text(StatusCode::BAD_REQUEST, &message),
         };
-        match trends::ask(&self.lake, self.spill.clone(), key, &question).await {
+        match trends::ask(&self.lake, self.spill.clone(), self.audience(), key, &question).await {
             Ok(rows) => respond::json(
                 StatusCode::OK,
                 json!({
@@ -268,10 +288,14 @@ impl Admin {
         }
     }
 
+    fn audience(&self) -> Audience {
+        Audience::Anyone(self.book.suppressions.borrow().clone())
+    }
+
     /// Page views and visitors an hour over 7 days.
     async fn page_views(&self, key: &str, now: Moment) -> Option<Vec<(Moment, u64, u64)>> {
         let question = Question { from: now.plus_seconds(-7 * 86_400), to: now, dimension: Dimension::All, interval: Interval::Hour };
-        match trends::ask(&self.lake, self.spill.clone(), key, &question).await {
+        match trends::ask(&self.lake, self.spill.clone(), self.audience(), key, &question).await {
             Ok(rows) => Some(rows.iter().map(|row| (row.time, row.page_views.unsigned_abs(), row.visitors.unsigned_abs())).collect()),
             Err(error) => {
                 tracing::warn!(%error, "trends could not be read from the lake");
@@ -287,6 +311,7 @@ impl Admin {
         let site = known.map_or(UNKNOWN_SITE, |(key, _)| *key);
         let now = self.clock.now();
         let ledger = self.ledger(site, now.plus_seconds(-86_400), now).await.unwrap_or_default();
+        let ledger = ledger.into_iter().map(|(hour, account)| (hour, account.ends)).collect();
         let trends = self.page_views(site, now).await;
         let shown = dashboard::Shown { sites, site, board: self.board.view(site, now), ledger, trends, now };
         respond::page(StatusCode::OK, dashboard::page(&shown))
@@ -314,14 +339,22 @@ impl Admin {
 
     fn metrics(&self) -> String {
         let mut text = String::from("# HELP clearpixel_hits_total Hits by how they ended, since the start.\n# TYPE clearpixel_hits_total counter\n");
-        for (site, outcomes) in self.ledger.totals() {
-            for (outcome, count) in Outcome::ALL.into_iter().zip(outcomes.0) {
+        let totals = self.ledger.totals();
+        for (site, account) in &totals {
+            for (outcome, count) in Outcome::ALL.into_iter().zip(account.ends.0) {
                 if count > 0 {
                     let _ = writeln!(text, "clearpixel_hits_total{{site=\"{site}\",outcome=\"{}\"}} {count}", outcome.name());
                 }
             }
         }
+        text.push_str("# HELP clearpixel_scrubbed_values_total Values removed from stored hits, by kind, since the start.\n# TYPE clearpixel_scrubbed_values_total counter\n");
+        for (site, account) in &totals {
+            for (kind, count) in account.scrubbed.kinds() {
+                let _ = writeln!(text, "clearpixel_scrubbed_values_total{{site=\"{site}\",kind=\"{}\"}} {count}", kind.name());
+            }
+        }
         let figures = &self.figures;
+        let (open_requests, oldest_request) = self.rights.open_requests();
         for (name, kind, help, value) in [
             ("journal_bytes", "gauge", "Journal that the lake does not have yet.", self.register.bytes()),
             ("lake_rows_total", "counter", "Rows written to the lake.", figures.rows.load(Ordering::Relaxed)),
@@ -331,6 +364,8 @@ impl Admin {
             ("lake_files", "gauge", "Live files of both tables.", figures.files.load(Ordering::Relaxed)),
             ("journal_torn_bytes_total", "counter", "Bytes of writes cut short, never acknowledged.", figures.torn_bytes.load(Ordering::Relaxed)),
             ("lake_success_seconds", "gauge", "When the lake last had everything (seconds since the epoch).", figures.last_success.load(Ordering::Relaxed).unsigned_abs()),
+            ("requests_open", "gauge", "Requests of persons that are not done.", open_requests as u64),
+            ("requests_oldest_seconds", "gauge", "When the oldest of them came (seconds since the epoch, 0 = none); it is due 30 days later.", oldest_request.map_or(0, |at| at.seconds().unsigned_abs())),
             ("ready", "gauge", "1 where hits are taken.", u64::from(self.is_ready.load(Ordering::Acquire))),
         ] {
             let _ = write!(text, "# HELP clearpixel_{name} {help}\n# TYPE clearpixel_{name} {kind}\nclearpixel_{name} {value}\n");
@@ -339,31 +374,33 @@ impl Admin {
     }
 }
 
-fn ends_json(ends: &Ends) -> serde_json::Map<String, serde_json::Value> {
-        let of = |outcome: Outcome| ends.of(outcome);
+fn account_json(account: &Account) -> serde_json::Map<String, serde_json::Value> {
+        let of = |outcome: Outcome| account.ends.of(outcome);
         let mut refused = serde_json::Map::new();
         for reason in Reason::ALL.into_iter().filter(|reason| of(Outcome::Refused(*reason)) > 0) {
             refused.insert(reason.name().to_owned(), of(Outcome::Refused(reason)).into());
         }
         let mut row = serde_json::Map::new();
-        row.insert("received".to_owned(), ends.0.iter().sum::<u64>().into());
+        row.insert("received".to_owned(), account.ends.0.iter().sum::<u64>().into());
         for outcome in [Outcome::Stored, Outcome::Duplicate, Outcome::Failed] {
             row.insert(outcome.name().to_owned(), of(outcome).into());
         }
         row.insert("refused".to_owned(), refused.into());
+        let scrubbed: serde_json::Map<_, _> = account.scrubbed.kinds().map(|(kind, count)| (kind.name().to_owned(), count.into())).collect();
+        row.insert("scrubbed".to_owned(), scrubbed.into());
         row
 }
 
-fn ledger_json(key: &str, hours: &BTreeMap<Hour, Ends>) -> String {
-    let mut total = Ends::default();
+fn ledger_json(key: &str, hours: &BTreeMap<Hour, Account>) -> String {
+    let mut total = Account::default();
     let mut rows = Vec::with_capacity(hours.len());
-    for (hour, ends) in hours {
-        total.add(*ends);
-        let mut row = ends_json(ends);
+    for (hour, account) in hours {
+        total.add(*account);
+        let mut row = account_json(account);
         row.insert("hour".to_owned(), rfc3339(hour.start()).into());
         rows.push(row);
     }
-    json!({"site": key, "rows": rows, "total": ends_json(&total)}).to_string()
+    json!({"site": key, "rows": rows, "total": account_json(&total)}).to_string()
 }
 
 /// `from` and `to` of a query (RFC 3339); the last `default_seconds` where they are absent.
@@ -377,9 +414,8 @@ fn period(query: &str, now: Moment, default_seconds: i64) -> Result<(Moment, Mom
             _ => continue,
         };
         // A `+` of the offset that was not encoded arrives as a space.
-        let time = DateTime::parse_from_rfc3339(&value.replace(' ', "+"))
-            .map_err(|_| format!("`{name}` is no RFC 3339 time, such as 2026-11-23T10:00:00Z.\n"))?;
-        *slot = Moment(time.timestamp_micros());
+        *slot = text::moment(&value.replace(' ', "+"))
+            .ok_or_else(|| format!("`{name}` is no RFC 3339 time, such as 2026-11-23T10:00:00Z.\n"))?;
     }
     if from >= to { Err("`from` must lie before `to`.\n".to_owned()) } else { Ok((from, to)) }
 }

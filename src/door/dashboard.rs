@@ -3,8 +3,8 @@
 //! Promises: charts are drawn here, as SVG, and nothing is loaded from elsewhere; every value that came
 //! from outside is escaped; the page reloads itself every ten seconds without a script.
 
-use super::choices::escape;
-use super::respond::rfc3339;
+use super::respond::escape;
+use crate::desk::text::rfc3339;
 use crate::desk::text::grouped;
 use crate::hit::clock::{Hour, Moment};
 use crate::hit::outcome::{Ends, Outcome, Reason};

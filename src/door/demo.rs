@@ -22,7 +22,7 @@ impl Demo {
     /// The page at `path`, if there is one.
     pub fn page(&self, book: &Rulebook, now: Moment, path: &str, headers: &HeaderMap) -> Option<Reply> {
         if path == "/demo/shop.js" {
-            return Some(respond::script(include_str!("../../assets/demo/shop.js")));
+            return Some(respond::script(include_str!("../../assets/demo/shop.js"), respond::Lasts::AnHour));
         }
         let page = match path {
             "/" => include_str!("../../assets/demo/index.html"),

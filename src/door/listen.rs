@@ -7,19 +7,23 @@
 //! request line and 32 KiB headers): 480 MB a worker if all send their most at once.
 #![expect(clippy::disallowed_types, reason = "binds and accepts: addresses of sockets")]
 
+use super::pixel::Pixels;
+use super::request::HEADER_DEADLINE;
 use super::respond::{self, Reply};
-use super::route::Public;
+use super::public::Public;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -33,6 +37,7 @@ pub async fn serve(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcc
             return false;
         }
     };
+    let pixels = Rc::new(Pixels::new(public));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -40,13 +45,13 @@ pub async fn serve(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcc
                 Ok((stream, peer)) if connections.len() < CONNECTIONS_MAX => {
                     // Answers are one small write each: waiting for more would only delay them.
                     let _ = stream.set_nodelay(true);
-                    let (public, tls, stop) = (public.clone(), tls.clone(), stop.clone());
+                    let (pixels, tls, stop) = (pixels.clone(), tls.clone(), stop.clone());
                     connections.spawn_local(async move {
                         match tls {
-                            None => converse(stream, peer.ip(), public, stop).await,
+                            None => converse(stream, peer.ip(), pixels, stop).await,
                             Some(tls) => {
                                 if let Ok(Ok(stream)) = tokio::time::timeout(HEADER_DEADLINE, tls.accept(stream)).await {
-                                    converse(stream, peer.ip(), public, stop).await;
+                                    converse(stream, peer.ip(), pixels, stop).await;
                                 }
                             }
                         }
@@ -99,13 +104,20 @@ pub fn bind_one(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 }
 
 pub const CONNECTIONS_MAX: usize = 10_000;
-pub const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 /// A reply waits for the disk at most; a connection that takes longer than this is cut.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const HEADERS_MAX: usize = 32 << 10;
 pub const HEAD_MAX: usize = HEADERS_MAX + (16 << 10);
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, peer: IpAddr, public: Rc<Public>, mut stop: watch::Receiver<bool>) {
+/// Answers a connection's pixels itself, for as long as nothing else is asked; hyper has it from there on.
+async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, peer: IpAddr, pixels: Rc<Pixels>, mut stop: watch::Receiver<bool>) {
+    if let Some(read) = pixels.serve(&mut stream, peer, &mut stop).await {
+        // In a box, so that a connection that never asks for more does not carry the room for it.
+        Box::pin(converse_further(Begun { read, at: 0, stream }, peer, pixels.public().clone(), stop)).await;
+    }
+}
+
+async fn converse_further(stream: impl AsyncRead + AsyncWrite + Unpin, peer: IpAddr, public: Rc<Public>, mut stop: watch::Receiver<bool>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let public = public.clone();
         async move { Ok::<Reply, Infallible>(answer(&public, request, peer).await) }
@@ -122,6 +134,53 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, peer: IpAddr, pub
         _ = stop.changed() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+/// A connection of which the first bytes were read already.
+struct Begun<S> {
+    read: Vec<u8>,
+    at: usize,
+    stream: S,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { read, at, stream } = &mut *self;
+        let left = read.get(*at..).unwrap_or_default();
+        if left.is_empty() {
+            return Pin::new(stream).poll_read(context, buffer);
+        }
+        let fits = left.len().min(buffer.remaining());
+        buffer.put_slice(&left[..fits]);
+        *at += fits;
+        if *at == read.len() {
+            *read = Vec::new();
+            *at = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 async fn answer(public: &Public, request: Request<Incoming>, peer: IpAddr) -> Reply {

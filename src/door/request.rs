@@ -7,72 +7,156 @@
 
 use crate::hit::private::Private;
 use crate::hit::raw::{Address, HeaderSignals};
-use hyper::header::{ACCEPT_LANGUAGE, COOKIE, FORWARDED, HeaderMap, HeaderName, ORIGIN, REFERER, USER_AGENT};
+use bumpalo::Bump;
+use hyper::header::HeaderMap;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+/// Any call's head is to arrive within this.
+pub const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 /// Any call's body is to arrive within this.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The parts of a request that a hit is made of, borrowed from its headers.
+#[derive(Default)]
 pub struct Parts<'a> {
     pub address: Private<Address>,
     pub user_agent: &'a [u8],
-    pub cookies: Vec<&'a [u8]>,
+    pub cookies: &'a [&'a [u8]],
     pub referer: &'a [u8],
     /// As the browser said it: `Origin`, or that of `Referer`.
-    pub origin: Option<String>,
+    pub origin: Option<&'a str>,
     pub accept_language: Option<&'a str>,
     pub signals: HeaderSignals,
 }
 
-/// Reads the headers of a request from `peer`.
-pub fn read<'a>(headers: &'a HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Parts<'a> {
-    let bytes = |name: &HeaderName| headers.get(name).map_or(&b""[..], |value| value.as_bytes());
-    let referer = bytes(&REFERER);
-    Parts {
-        address: Private::new(client_address(headers, peer, trusted)),
-        user_agent: bytes(&USER_AGENT),
-        cookies: headers.get_all(COOKIE).iter().map(|value| value.as_bytes()).collect(),
-        referer,
-        origin: origin_of(headers, referer),
-        accept_language: headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()),
-        signals: signals(headers),
+/// Reads the headers of a request from `peer`, names in any case, and takes `made` for cookies too.
+pub fn read<'h: 'a, 'a>(headers: impl Iterator<Item = (&'h str, &'h [u8])>, peer: IpAddr, trusted: &[IpNet], made: &'a [String], arena: &'a Bump) -> Parts<'a> {
+    let mut said = Said::new(arena);
+    for (name, value) in headers {
+        said.note(name, value);
     }
+    said.cookies.extend(made.iter().map(String::as_bytes));
+    let referer = said.referer.unwrap_or_default();
+    Parts {
+        address: Private::new(client_address(&said, peer, trusted)),
+        user_agent: said.user_agent.unwrap_or_default(),
+        cookies: said.cookies.into_bump_slice(),
+        referer,
+        origin: origin_of(said.origin, referer, arena),
+        accept_language: said.accept_language.and_then(visible),
+        signals: said.signals,
+    }
+}
+
+/// The names and values of a map of headers, as `read` takes them.
+pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
+}
+
+/// The address that a client's own server tells of its visitor; none where it cannot be read.
+pub fn address_of(claimed: &str) -> Private<Address> {
+    Private::new(parse_hop(claimed))
 }
 
 /// What the headers say of the visitor's wishes.
 pub fn signals(headers: &HeaderMap) -> HeaderSignals {
-    let is_one = |name: &str| headers.get_all(name).iter().any(|value| value.as_bytes() == b"1");
-    let says = |name: &str, word: &str| {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| value.to_ascii_lowercase().contains(word))
-    };
-    HeaderSignals {
-        gpc: is_one("sec-gpc"),
-        dnt: is_one("dnt"),
-        prefetch: says("sec-purpose", "prefetch")
-            || says("purpose", "prefetch")
-            || says("x-purpose", "preview")
-            || says("x-moz", "prefetch"),
+    let arena = Bump::new();
+    let mut said = Said::new(&arena);
+    for (name, value) in pairs(headers) {
+        said.note(name, value);
+    }
+    said.signals
+}
+
+/// What is looked for among the headers, gathered in one pass; of a line given twice the first counts,
+/// of a signal any.
+struct Said<'a> {
+    user_agent: Option<&'a [u8]>,
+    referer: Option<&'a [u8]>,
+    origin: Option<&'a [u8]>,
+    accept_language: Option<&'a [u8]>,
+    cookies: Lines<'a>,
+    forwarded_for: Lines<'a>,
+    forwarded: Lines<'a>,
+    signals: HeaderSignals,
+}
+
+/// A header's lines; browsers send one of each.
+type Lines<'a> = bumpalo::collections::Vec<'a, &'a [u8]>;
+
+impl<'a> Said<'a> {
+    fn new(arena: &'a Bump) -> Self {
+        Self {
+            user_agent: None,
+            referer: None,
+            origin: None,
+            accept_language: None,
+            cookies: Lines::new_in(arena),
+            forwarded_for: Lines::new_in(arena),
+            forwarded: Lines::new_in(arena),
+            signals: HeaderSignals::default(),
+        }
+    }
+
+    fn note(&mut self, name: &str, value: &'a [u8]) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        // By length first: most headers are none of these, and are told apart from them by that alone.
+        match name.len() {
+            3 if is("dnt") => self.signals.dnt |= value == b"1",
+            5 if is("x-moz") => self.signals.prefetch |= says_ahead(value),
+            6 if is("cookie") => self.cookies.push(value),
+            6 if is("origin") => self.origin = self.origin.or(Some(value)),
+            7 if is("referer") => self.referer = self.referer.or(Some(value)),
+            7 if is("sec-gpc") => self.signals.gpc |= value == b"1",
+            7 if is("purpose") => self.signals.prefetch |= says_ahead(value),
+            9 if is("forwarded") => self.forwarded.push(value),
+            9 if is("x-purpose") => self.signals.prefetch |= says_ahead(value),
+            10 if is("user-agent") => self.user_agent = self.user_agent.or(Some(value)),
+            11 if is("sec-purpose") => self.signals.prefetch |= says_ahead(value),
+            15 if is("accept-language") => self.accept_language = self.accept_language.or(Some(value)),
+            15 if is("x-forwarded-for") => self.forwarded_for.push(value),
+            _ => {}
+        }
     }
 }
 
+/// `Sec-Purpose: prefetch;prerender` in today's browsers; its forerunners each had words of their own.
+const AHEAD_OF_A_VISIT: [&str; 4] = ["prefetch", "prerender", "preview", "instant"];
+
+fn says_ahead(value: &[u8]) -> bool {
+    AHEAD_OF_A_VISIT.into_iter().any(|word| value.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes())))
+}
+
+/// A value of visible ASCII, spaces and tabs (RFC 9110 §5.5).
+fn visible(value: &[u8]) -> Option<&str> {
+    let is_visible = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    std::str::from_utf8(value).ok().filter(|_| is_visible)
+}
+
 /// `Origin`; where it is absent (an image) that of `Referer`.
-fn origin_of(headers: &HeaderMap, referer: &[u8]) -> Option<String> {
-    if let Some(origin) = headers.get(ORIGIN) {
-        return Some(String::from_utf8_lossy(origin.as_bytes()).into_owned());
+fn origin_of<'a>(origin: Option<&'a [u8]>, referer: &'a [u8], arena: &'a Bump) -> Option<&'a str> {
+    if let Some(origin) = origin {
+        return Some(std::str::from_utf8(origin).unwrap_or("\u{fffd}"));
     }
     let referer = std::str::from_utf8(referer).ok()?;
     let (scheme, rest) = referer.split_once("://")?;
+    if !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')) {
+        return None;
+    }
     let authority = rest.split(['/', '?', '#']).next()?;
-    Some(format!("{scheme}://{}", authority.rsplit('@').next()?))
+    let host = authority.rsplit('@').next()?;
+    if host.len() == authority.len() {
+        return referer.get(..scheme.len() + "://".len() + host.len());
+    }
+    Some(bumpalo::format!(in arena, "{}://{}", scheme, host).into_bump_str())
 }
 
 /// No more hops than this are walked: nobody has ten proxies of their own.
 const HOPS_MAX: usize = 10;
 
-fn client_address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Address {
+fn client_address(said: &Said<'_>, peer: IpAddr, trusted: &[IpNet]) -> Address {
     let is_trusted = |address: &IpAddr| {
         let address = address.to_canonical();
         trusted.iter().any(|network| network.contains(&address))
@@ -80,27 +164,18 @@ fn client_address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Addre
     if !is_trusted(&peer) {
         return Some(peer);
     }
-    let hops: Vec<&str> = if headers.contains_key("x-forwarded-for") {
-        listed(headers, "x-forwarded-for").collect()
-    } else {
-        listed(headers, FORWARDED.as_str()).map(forwarded_for).collect()
+    // The first from the right that is not ours is the visitor; one that cannot be read is nobody known.
+    let visitor = |lines: &Lines<'_>, form: fn(&str) -> &str| {
+        let hops = lines.iter().rev().flat_map(|line| visible(line).unwrap_or("?").rsplit(','));
+        hops.take(HOPS_MAX).map(|hop| parse_hop(form(hop))).find(|hop| !hop.as_ref().is_some_and(is_trusted)).flatten()
     };
-    if hops.is_empty() {
-        return Some(peer);
+    match (said.forwarded_for.is_empty(), said.forwarded.is_empty()) {
+        (true, true) => Some(peer),
+        (false, true) => visitor(&said.forwarded_for, |hop| hop),
+        (true, false) => visitor(&said.forwarded, forwarded_for),
+        // A proxy that writes one of them and lets the other through would believe the visitor's own word.
+        (false, false) => visitor(&said.forwarded_for, |hop| hop).filter(|one| visitor(&said.forwarded, forwarded_for).as_ref() == Some(one)),
     }
-    for hop in hops.iter().rev().take(HOPS_MAX) {
-        match parse_hop(hop) {
-            Some(address) if is_trusted(&address) => {}
-            // The first that is not ours is the visitor; one that cannot be read is nobody known.
-            other => return other,
-        }
-    }
-    None
-}
-
-/// The elements of a list header, over all its lines.
-fn listed<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
-    headers.get_all(name).iter().flat_map(|value| value.to_str().unwrap_or("?").split(','))
 }
 
 /// The `for` of one `Forwarded` element.
@@ -123,7 +198,8 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{client_address, origin_of, signals};
+    use super::{origin_of, pairs, read, signals};
+    use bumpalo::Bump;
     use hyper::header::{HeaderMap, HeaderName, HeaderValue};
     use proptest::prelude::*;
 
@@ -135,7 +211,9 @@ mod tests {
     fn forwarding_is_believed_from_trusted_peers_and_read_from_the_right() {
         let trusted = ["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
         let found = |peer: &str, lines: &[(&'static str, &str)]| {
-            client_address(&headers(lines), peer.parse().unwrap(), &trusted).map(|address| address.to_string())
+            let (headers, arena) = (headers(lines), Bump::new());
+            let parts = read(pairs(&headers), peer.parse().unwrap(), &trusted, &[], &arena);
+            parts.address.reveal().map(|address| address.to_string())
         };
         for (peer, lines, expected) in [
             ("192.0.2.1", &[("x-forwarded-for", "8.8.8.8")][..], Some("192.0.2.1")),
@@ -149,6 +227,9 @@ mod tests {
             ("10.0.0.1", &[("forwarded", "for=unknown")], None),
             ("10.0.0.1", &[("forwarded", "for=_hidden, for=10.9.9.9")], None),
             ("2001:db8::9", &[("x-forwarded-for", "193.0.6.139:5060")], Some("193.0.6.139")),
+            ("10.0.0.1", &[("x-forwarded-for", "8.8.8.8"), ("forwarded", "for=8.8.8.8")], Some("8.8.8.8")),
+            ("10.0.0.1", &[("x-forwarded-for", "8.8.8.8"), ("forwarded", "for=193.0.6.139")], None),
+            ("10.0.0.1", &[("x-forwarded-for", "8.8.8.8"), ("forwarded", "for=unknown")], None),
         ] {
             assert_eq!(found(peer, lines).as_deref(), expected, "{peer} {lines:?}");
         }
@@ -169,15 +250,23 @@ mod tests {
             }
             assert_eq!(signals(&map).gpc, gpc, "{lines:?}");
         }
-        assert!(signals(&headers(&[("sec-purpose", "prefetch;prerender")])).prefetch);
-        assert!(!signals(&headers(&[("sec-purpose", "")])).prefetch);
+        for (name, value, ahead) in [
+            ("sec-purpose", "prefetch;prerender", true), ("sec-purpose", "prefetch;anonymous-client-ip", true),
+            ("purpose", "Prefetch", true), ("purpose", "prerender", true), ("x-purpose", "preview", true),
+            ("x-purpose", "instant", true), ("x-moz", "prefetch", true), ("sec-purpose", "", false), ("purpose", "visit", false),
+        ] {
+            assert_eq!(signals(&headers(&[(name, value)])).prefetch, ahead, "{name}: {value}");
+        }
     }
 
     #[test]
     fn an_image_s_origin_is_that_of_its_page() {
-        assert_eq!(origin_of(&headers(&[]), b"https://u@shop.example:8443/a?b").as_deref(), Some("https://shop.example:8443"));
-        assert_eq!(origin_of(&headers(&[("origin", "null")]), b"https://a.example/").as_deref(), Some("null"));
-        assert_eq!(origin_of(&headers(&[]), b""), None);
+        let arena = Bump::new();
+        assert_eq!(origin_of(None, b"https://u@shop.example:8443/a?b", &arena), Some("https://shop.example:8443"));
+        assert_eq!(origin_of(None, b"https://shop.example:8443?b", &arena), Some("https://shop.example:8443"));
+        assert_eq!(origin_of(Some(b"null"), b"https://a.example/", &arena), Some("null"));
+        assert_eq!(origin_of(None, b"", &arena), None);
+        assert_eq!(origin_of(None, b"?to=jane@example.org&u=https://a.example/", &arena), None);
     }
 
     proptest! {
@@ -185,7 +274,8 @@ mod tests {
         fn any_forwarding_header_is_read_without_a_panic(text in "[ -~]{0,80}") {
             let trusted = ["10.0.0.0/8".parse().unwrap()];
             for name in ["x-forwarded-for", "forwarded"] {
-                client_address(&headers(&[(name, &text)]), "10.0.0.1".parse().unwrap(), &trusted);
+                let (headers, arena) = (headers(&[(name, &text)]), Bump::new());
+                read(pairs(&headers), "10.0.0.1".parse().unwrap(), &trusted, &[], &arena);
             }
         }
     }

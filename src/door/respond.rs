@@ -4,11 +4,9 @@
 //! `Set-Cookie` and `Date` differ, and a hit that should have been stored and could not be is 503. No
 //! answer carries a validator (`ETag`, `Last-Modified`) that could serve as an id.
 
-use crate::hit::clock::Moment;
 use crate::hit::outcome::Outcome;
 use crate::rules::cookies::{self, Change};
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat};
 use http_body_util::Full;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -36,13 +34,23 @@ pub fn events(outcomes: &[Outcome], changes: &[Change], origin: Option<&HeaderVa
     reply
 }
 
-/// The answer to a browser's question before a cross-origin `POST /e`.
+/// The answer to a foreign tracker: what its maker's collector would say of a hit that was taken, and 503
+/// where one of the call's hits failed, so that the client comes again.
+pub fn taken(outcomes: &[Outcome], changes: &[Change], origin: Option<&HeaderValue>, content_type: &'static str, body: Bytes) -> Reply {
+    let mut reply = of(status_of(outcomes, StatusCode::OK), content_type, body);
+    unstored(reply.headers_mut(), outcomes);
+    set_cookies(reply.headers_mut(), changes);
+    allow_origin(reply.headers_mut(), origin);
+    reply
+}
+
+/// The answer to a browser's question before a cross-origin call.
 pub fn preflight(origin: Option<&HeaderValue>) -> Reply {
     let mut reply = Response::new(Full::default());
     *reply.status_mut() = StatusCode::NO_CONTENT;
     let headers = reply.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type, content-encoding"));
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(HEADERS_ALLOWED));
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     allow_origin(headers, origin);
     reply
@@ -58,10 +66,22 @@ pub fn page(status: StatusCode, html: String) -> Reply {
     reply
 }
 
-/// A script that browsers may keep for an hour.
-pub fn script(source: &'static str) -> Reply {
+/// How long a script may be kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lasts {
+    AnHour,
+    /// Under an address that is its content's.
+    ForEver,
+}
+
+/// A script of ours, for any page, also under subresource integrity.
+pub fn script(source: &'static str, lasts: Lasts) -> Reply {
     let mut reply = of(StatusCode::OK, "text/javascript; charset=utf-8", Bytes::from_static(source.as_bytes()));
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    let keeping = match lasts {
+        Lasts::AnHour => "public, max-age=3600",
+        Lasts::ForEver => "public, max-age=31536000, immutable",
+    };
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(keeping));
     reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     reply
 }
@@ -114,15 +134,26 @@ pub fn of(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply 
 
 pub fn set_cookies(headers: &mut HeaderMap, changes: &[Change]) {
     for cookie in changes.iter().flat_map(cookies::set) {
-        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        if let Ok(cookie) = HeaderValue::from_str(&cookie.to_string()) {
             headers.append(SET_COOKIE, cookie);
         }
     }
 }
 
-/// A moment as RFC 3339, to the second.
-pub fn rfc3339(moment: Moment) -> String {
-    DateTime::from_timestamp_micros(moment.micros()).map_or_else(String::new, |time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
+/// Text for HTML, in elements and quoted attributes.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
 }
 
 /// A transparent GIF89a of one pixel, 43 bytes.
@@ -140,6 +171,10 @@ fn unstored(headers: &mut HeaderMap, outcomes: &[Outcome]) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
 }
+
+/// What our tag and the trackers of others send: Snowplow's `SP-Anonymous`, Segment's and RudderStack's
+/// `Authorization`, `AnonymousId`, `X-Write-Key`, `X-Retry-Count`.
+const HEADERS_ALLOWED: &str = "content-type, content-encoding, authorization, sp-anonymous, anonymousid, x-write-key, x-retry-count";
 
 /// Echoes the asking origin: the answer says nothing that any page may not know.
 fn allow_origin(headers: &mut HeaderMap, origin: Option<&HeaderValue>) {

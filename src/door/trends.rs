@@ -6,6 +6,7 @@
 
 use crate::hit::clock::Moment;
 use crate::lake::file::day_text;
+use crate::lake::audience::Audience;
 use crate::lake::sql::{Session, SessionOptions, SqlError};
 use crate::lake::table::TableError;
 use crate::lake::trends::Dimension;
@@ -54,8 +55,8 @@ pub struct Row {
 }
 
 /// Answers from the newest version of the lake; an empty lake has no rows. `site` is a known site's key.
-pub async fn ask(lake: &Path, spill: PathBuf, site: &str, question: &Question) -> Result<Vec<Row>, SqlError> {
-    let session = match Session::open(lake, SessionOptions { memory_bytes: 64 << 20, ..SessionOptions::new(spill) }).await {
+pub async fn ask(lake: &Path, spill: PathBuf, audience: Audience, site: &str, question: &Question) -> Result<Vec<Row>, SqlError> {
+    let session = match Session::open(lake, SessionOptions { memory_bytes: 64 << 20, ..SessionOptions::new(spill, audience) }).await {
         Ok(session) => session,
         Err(SqlError::Table(TableError::Missing { .. })) => return Ok(Vec::new()),
         Err(error) => return Err(error),
@@ -110,5 +111,5 @@ fn rows(batch: &RecordBatch) -> Option<Vec<Row>> {
 }
 
 fn as_rfc3339<S: serde::Serializer>(moment: &Moment, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&super::respond::rfc3339(*moment))
+    serializer.serialize_str(&crate::desk::text::rfc3339(*moment))
 }

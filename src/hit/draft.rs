@@ -41,6 +41,18 @@ pub enum Relayed {
     Denied,
 }
 
+impl Once<Relayed> {
+    /// Takes the page's word, or `None` for one that is no word: a denial stands, whatever else is said
+    /// before or after it.
+    pub fn say(&mut self, word: Option<Relayed>) {
+        *self = match (*self, word) {
+            (Self::Given(Relayed::Denied), _) | (_, Some(Relayed::Denied)) => Self::Given(Relayed::Denied),
+            (Self::Absent, Some(Relayed::Granted)) => Self::Given(Relayed::Granted),
+            (Self::Absent | Self::Malformed, None) | (Self::Malformed | Self::Given(Relayed::Granted), _) => Self::Malformed,
+        };
+    }
+}
+
 /// The IAB's consent parameters, as they came.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ConsentStrings<'a> {
@@ -76,6 +88,8 @@ pub struct Draft<'a> {
     pub properties: Vec<(&'a str, &'a str)>,
     pub anonymous: bool,
     pub child: bool,
+    /// The page's script found Global Privacy Control on; the header says it too, where nothing took it off.
+    pub gpc: bool,
     pub consent: Once<Relayed>,
     pub strings: ConsentStrings<'a>,
     /// A field could not be read: the hit is refused as `bad_request`.
@@ -84,7 +98,7 @@ pub struct Draft<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::Once;
+    use super::{Once, Relayed};
 
     #[test]
     fn given_twice_is_worth_nothing() {
@@ -95,5 +109,24 @@ mod tests {
         assert!(field.is_malformed());
         field.give(1);
         assert_eq!(field.given(), None);
+    }
+
+    #[test]
+    fn a_denial_stands() {
+        let (yes, no) = (Some(Relayed::Granted), Some(Relayed::Denied));
+        for (words, expected) in [
+            (&[yes][..], Once::Given(Relayed::Granted)),
+            (&[no], Once::Given(Relayed::Denied)),
+            (&[no, yes], Once::Given(Relayed::Denied)),
+            (&[yes, no], Once::Given(Relayed::Denied)),
+            (&[None, no, yes, None], Once::Given(Relayed::Denied)),
+            (&[yes, yes], Once::Malformed),
+            (&[yes, None], Once::Malformed),
+            (&[None, yes], Once::Malformed),
+        ] {
+            let mut said = Once::Absent;
+            words.iter().for_each(|word| said.say(*word));
+            assert_eq!(said, expected, "{words:?}");
+        }
     }
 }

@@ -108,6 +108,12 @@ words! {
 }
 
 words! {
+    /// `server_basis` of a site: on what a server's event is kept where the place asks for consent and
+    /// the event says nothing of it.
+    ServerBasis { Consent = "consent", Contract = "contract" }
+}
+
+words! {
     /// `identity` of a site: the most by which visitors may be told apart, weakest first.
     IdentityMode { None = "none", Daily = "daily", Cookie = "cookie" }
 }
@@ -117,8 +123,44 @@ words! {
     Durability { Disk = "disk", Process = "process" }
 }
 
+words! {
+    /// What was decided about a subject, in the list of suppressions. An erasure is never taken back.
+    Suppression {
+        /// To be forgotten: rows are out of every answer until they are gone, hits are refused for good.
+        Erased = "erased",
+        /// Kept and not used: rows are out of every answer, hits are refused.
+        Restricted = "restricted",
+        /// Opted out of under this id: hits are refused, rows stay.
+        Objected = "objected",
+        /// Held to be wrong: rows are out of every answer until they are put right.
+        Contested = "contested",
+        /// Ends a restriction and an objection.
+        Released = "released",
+        /// Ends a contest: what was wrong is put right.
+        Settled = "settled",
+    }
+}
+
+words! {
+    /// The right that a request exercises (GDPR Art. 15 to 18 and 21; `release` ends a restriction or an objection).
+    RequestKind {
+        Access = "access", Erasure = "erasure", Rectification = "rectification",
+        Restriction = "restriction", Release = "release", Objection = "objection",
+    }
+}
+
+words! {
+    /// Who handed a request in.
+    Asker { Operator = "admin token", Client = "site's secret", CommandLine = "command line" }
+}
+
+words! {
+    /// How far a request is.
+    RequestState { Received = "received", Running = "running", Done = "done", Held = "held", Failed = "failed" }
+}
+
 /// Sixteen random or hashed bytes that tell visitors, visits or events apart; 32 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(pub [u8; 16]);
 
 impl Id {
@@ -149,10 +191,7 @@ impl Id {
 
 impl fmt::Display for Id {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for digit in self.digits() {
-            fmt::Write::write_char(formatter, char::from(digit))?;
-        }
-        Ok(())
+        formatter.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -161,6 +200,11 @@ impl fmt::Debug for Id {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("[id]")
     }
+}
+
+/// Bytes as lower-case hex digits, two a byte.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 const fn lower_hex(digit: u8) -> Option<u8> {

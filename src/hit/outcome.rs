@@ -3,6 +3,8 @@
 //! Promises: names and order are the contract's; a new end cannot be added without every match
 //! in the program being looked at again. Never holds anything of a visitor.
 
+use super::scrubbed::{Kind, Scrubbed};
+
 /// How a hit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -154,6 +156,15 @@ pub fn document() -> String {
         };
         text.push_str(&row);
     }
+    text.push_str(
+        "\n## What was removed\n\nGenerated from `src/hit/scrubbed.rs`. What must not be kept is taken out of the texts of a row before it is stored, \
+         marked there as `[redacted:kind]`, and counted here, by site and hour, for the rows that were stored: in the ledger under `scrubbed`, in \
+         `trends` as the dimension `scrubbed`, in `clearpixel_scrubbed_values_total`. Queries and fragments leave no mark: a URL keeps its form.\n\n\
+         | kind | what |\n|---|---|\n",
+    );
+    for kind in Kind::ALL {
+        text.push_str(&format!("| `{}` | {} |\n", kind.name(), kind.meaning()));
+    }
     text
 }
 
@@ -171,6 +182,21 @@ impl Ends {
 
     pub const fn of(&self, outcome: Outcome) -> u64 {
         self.0[outcome.index()]
+    }
+}
+
+/// The ledger's line of a site and an hour: how hits ended, and what was removed from those stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Account {
+    pub ends: Ends,
+    pub scrubbed: Scrubbed,
+}
+
+impl Account {
+    /// Adds another's counts.
+    pub fn add(&mut self, other: Self) {
+        self.ends.add(other.ends);
+        self.scrubbed.add(other.scrubbed);
     }
 }
 

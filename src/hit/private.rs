@@ -6,6 +6,7 @@
 use std::fmt;
 
 /// A value of a visitor that may be used within a hit and must not leave it.
+#[derive(Default)]
 pub struct Private<T>(T);
 
 impl<T> Private<T> {

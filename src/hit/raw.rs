@@ -4,6 +4,7 @@
 //! Promises: the visitor's address, user agent and cookies sit in `Private`. Never stored, never
 //! printed, never cloned; borrows from the request and cannot outlive it.
 
+use super::claims::Claims;
 use super::clock::Moment;
 use super::draft::Draft;
 use super::field::{Channel, Protocol};
@@ -39,4 +40,5 @@ pub struct RawHit<'a> {
     pub accept_language: Option<&'a str>,
     pub signals: HeaderSignals,
     pub draft: Draft<'a>,
+    pub claims: Claims<'a>,
 }

@@ -8,6 +8,7 @@ use super::clock::{Day, Hour, Moment};
 use super::field::{
     Channel, ConsentSource, Country, Device, Id, LegalBasis, Medium, Protocol, Regime,
 };
+use super::scrubbed::Scrubbed;
 
 /// The free-text columns, in the order in which frames carry them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub struct Record<'a> {
     pub may_share: bool,
     pub protocol: Protocol,
     pub properties: Vec<(&'a str, &'a str)>,
+    /// What was removed from the texts, for the ledger: no column.
+    pub scrubbed: Scrubbed,
 }
 
 impl<'a> Record<'a> {

@@ -4,7 +4,7 @@
 //! was checked. Never reads settings itself (`config` does) and never loosens what the law asks
 //! (`rules::ruling` sees to that).
 
-use super::field::{ConsentMode, GpcMode, IdentityMode, WithoutConsent};
+use super::field::{ConsentMode, GpcMode, IdentityMode, ServerBasis, WithoutConsent};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -55,6 +55,7 @@ pub struct Site {
     /// 0 = no quota.
     pub hits_per_second_max: u32,
     pub late_max_seconds: i64,
+    pub server_basis: ServerBasis,
     pub without_consent: WithoutConsent,
     pub identity: IdentityMode,
     pub relayed_consent: bool,
@@ -87,17 +88,26 @@ impl Site {
 pub struct Sites {
     all: Vec<Arc<Site>>,
     by_key: HashMap<Arc<str>, usize>,
+    by_alias: HashMap<Arc<str>, usize>,
 }
 
 impl Sites {
     pub fn new(all: Vec<Site>) -> Self {
         let all: Vec<Arc<Site>> = all.into_iter().map(Arc::new).collect();
         let by_key = all.iter().enumerate().map(|(at, site)| (site.key.0.clone(), at)).collect();
-        Self { all, by_key }
+        let aliases = |(at, site): (usize, &Arc<Site>)| site.aliases.iter().map(|alias| (alias.as_str().into(), at)).collect::<Vec<_>>();
+        let by_alias = all.iter().enumerate().flat_map(aliases).collect();
+        Self { all, by_key, by_alias }
     }
 
     pub fn find(&self, key: &str) -> Option<(usize, &Arc<Site>)> {
         let at = *self.by_key.get(key)?;
+        self.all.get(at).map(|site| (at, site))
+    }
+
+    /// The site of a key, or of one of the names under which foreign trackers know it.
+    pub fn find_by_any_name(&self, name: &str) -> Option<(usize, &Arc<Site>)> {
+        let at = *self.by_key.get(name).or_else(|| self.by_alias.get(name))?;
         self.all.get(at).map(|site| (at, site))
     }
 
@@ -116,7 +126,39 @@ impl Sites {
 
 #[cfg(test)]
 mod tests {
-    use super::SiteKey;
+    use super::{Site, SiteKey};
+    use crate::hit::field::{ConsentMode, GpcMode, IdentityMode, ServerBasis, WithoutConsent};
+
+    impl Site {
+        /// `acme`, with a contract's defaults.
+        pub fn sample() -> Self {
+            Self {
+                key: SiteKey::parse("acme").unwrap(),
+                name: String::new(),
+                aliases: vec![],
+                origins: vec![],
+                privacy_policy: String::new(),
+                contact: String::new(),
+                secret_sha256: None,
+                consent: ConsentMode::ByRegion,
+                gb_statistics: false,
+                gpc: GpcMode::BarSharing,
+                share: false,
+                hits_per_second_max: 0,
+                late_max_seconds: 7 * 86_400,
+                server_basis: ServerBasis::Consent,
+                without_consent: WithoutConsent::Nothing,
+                identity: IdentityMode::Cookie,
+                relayed_consent: true,
+                honour_dnt: true,
+                child_directed: false,
+                tcf_vendor_id: 0,
+                personal_information: false,
+                interactions_keep_seconds: 760 * 86_400,
+                trends_keep_seconds: 5 * 366 * 86_400,
+            }
+        }
+    }
 
     #[test]
     fn site_keys_are_plain() {

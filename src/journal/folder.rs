@@ -3,6 +3,7 @@
 //! A new folder's name lies in the folder above it, which has to be synced, or all that is synced inside
 //! is lost with the name.
 
+use crate::hit::field::hex;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -65,6 +66,12 @@ pub fn kept_bytes(path: &Path) -> io::Result<[u8; 32]> {
         File::open(folder)?.sync_all()?;
     }
     Ok(bytes)
+}
+
+/// This node's name in the lake: random, made once in its data folder.
+pub fn node(data_dir: &Path) -> io::Result<String> {
+    let [a, b, c, d, e, f, ..] = kept_bytes(&data_dir.join("node"))?;
+    Ok(hex(&[a, b, c, d, e, f]))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Owns the frame, the unit of the journal: `[length u32][crc32c u32][kind u8][payload]`, integers
 //! little-endian, the checksum (Castagnoli) over kind and payload, the length over both as well.
 //!
-//! Knows two kinds: an interaction that passed the gate, and a tally of how other hits ended.
+//! Knows two kinds: an interaction that passed the gate, and a tally of how other hits ended. What was
+//! removed from an interaction's texts stands at its end, and nothing where nothing was: frames from before
+//! that was counted are read as such.
 //! Promises: what does not decode to the last byte is an error, never half a row. Only an
 //! `Interaction` can be written; reading gives back a `Record` that borrows from the bytes.
 
@@ -11,6 +13,7 @@ use crate::hit::field::{
 };
 use crate::hit::outcome::Outcome;
 use crate::hit::record::{Number, Record, Text};
+use crate::hit::scrubbed::{Kind, Scrubbed};
 use crate::rules::gate::Interaction;
 
 /// What a frame holds.
@@ -140,6 +143,11 @@ fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
         put_text(out, key);
         put_text(out, value);
     }
+    // Up to the end of the frame: nothing where nothing was removed, as in most.
+    for (kind, count) in record.scrubbed.kinds() {
+        out.push(kind as u8);
+        put_varint(out, count);
+    }
 }
 
 fn decode(payload: &[u8]) -> Option<Record<'_>> {
@@ -176,7 +184,12 @@ fn decode(payload: &[u8]) -> Option<Record<'_>> {
     for _ in 0..bytes.varint()? {
         properties.push((bytes.text()?, bytes.text()?));
     }
-    bytes.0.is_empty().then_some(Record {
+    let mut scrubbed = Scrubbed::default();
+    while !bytes.0.is_empty() {
+        let kind = Kind::from_index(usize::from(bytes.byte()?))?;
+        scrubbed.0[kind as usize] = bytes.varint()?;
+    }
+    Some(Record {
         received_at,
         occurred_at,
         texts,
@@ -195,6 +208,7 @@ fn decode(payload: &[u8]) -> Option<Record<'_>> {
         may_share: flags & MAY_SHARE != 0,
         protocol,
         properties,
+        scrubbed,
     })
 }
 
@@ -273,6 +287,7 @@ mod tests {
     };
     use crate::hit::outcome::{Outcome, Reason};
     use crate::hit::record::{Number, Record, Text};
+    use crate::hit::scrubbed::Scrubbed;
     use proptest::prelude::*;
 
     fn record<'a>(texts: [&'a str; Text::COUNT], properties: Vec<(&'a str, &'a str)>) -> Record<'a> {
@@ -298,6 +313,7 @@ mod tests {
             may_share: false,
             protocol: Protocol::Server,
             properties,
+            scrubbed: Scrubbed::default(),
         }
     }
 
@@ -306,9 +322,11 @@ mod tests {
         fn what_is_written_is_read_back(
             texts in proptest::array::uniform24("\\PC{0,40}"),
             properties in proptest::collection::vec(("\\PC{0,9}", "\\PC{0,300}"), 0..5),
+            removed in proptest::array::uniform13(0_u64..300),
         ) {
             let borrowed = std::array::from_fn(|at| texts[at].as_str());
-            let record = record(borrowed, properties.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect());
+            let mut record = record(borrowed, properties.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect());
+            record.scrubbed = Scrubbed(removed);
             let mut group = Vec::new();
             write_frame(&mut group, super::KIND_INTERACTION, |out| encode(&record, out));
             let length = group.len();

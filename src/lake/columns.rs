@@ -131,13 +131,13 @@ pub const INTERACTIONS: &[Column] = &[
 pub const TRENDS: &[Column] = &[
     skipped_by("site", Kind::Text, "the site's key; `-` where a hit named no known site"),
     skipped_by("hour", Kind::Timestamp, "start of the hour (UTC)"),
-    skipped_by("dimension", Kind::Text, "what `value` is: `all`, `event`, `page`, …, `outcome` (the ledger)"),
+    skipped_by("dimension", Kind::Text, "what `value` is: `all`, `event`, `page`, …, `outcome`, `scrubbed` (the ledger)"),
     required("value", Kind::Text, "the dimension's value; `(other)` beyond 1,000 a dimension, site and hour"),
-    required("interactions", Kind::Long, "rows (for `outcome`: hits that ended so)"),
+    required("interactions", Kind::Long, "rows (for `outcome`: hits that ended so; for `scrubbed`: values removed)"),
     required("page_views", Kind::Long, "rows whose event is `page_view`"),
     required("visits", Kind::Long, "visits that began with this value"),
     required("engaged_ms", Kind::Long, "sum (ms)"),
-    column("visitors_sketch", Kind::Binary, "Apache DataSketches HLL of `visitor_id` (lgK 12); null where no row has a visitor"),
+    column("visitors_sketch", Kind::Binary, "Apache DataSketches HLL of `visitor_id` (lgK 12); null where no row has a visitor, and once the interactions are past their term"),
 ];
 
 /// The Arrow schema of a table's files.
@@ -193,17 +193,21 @@ fn delta_field(column: &Column) -> StructField {
 }
 
 /// How a table's files are written: zstd 1 (levels cost alike, `docs/decisions/0007`), row groups of
-/// 256 Ki rows, statistics only where readers skip, no key-value metadata.
+/// 256 Ki rows or 64 MiB, whichever is less (one is held in memory while it is written), statistics only
+/// where readers skip, no key-value metadata.
 pub fn writer_properties(table: TableName) -> Result<WriterProperties, ParquetError> {
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("clearpixel ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_statistics_enabled(EnabledStatistics::None)
-        .set_max_row_group_row_count(Some(256 << 10));
+        .set_max_row_group_row_count(Some(256 << 10))
+        .set_max_row_group_bytes(Some(64 << 20));
     for column in table.columns().iter().filter(|column| column.skips) {
         properties = properties.set_column_statistics_enabled(ColumnPath::from(column.name), EnabledStatistics::Chunk);
     }
     if table == TableName::Interactions {
+        // Each is another: a dictionary of them would be built only to be given up.
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from("event_id"), false);
         let visitor = ColumnPath::from("visitor_id");
         properties = properties.set_column_bloom_filter_enabled(visitor.clone(), true).set_column_bloom_filter_fpp(visitor, 0.01);
     }
@@ -219,7 +223,7 @@ pub fn document() -> String {
     for table in TableName::ALL {
         let note = match table {
             TableName::Interactions => "One row an interaction.",
-            TableName::Trends => "Aggregates without persons. Each commit adds what came since the last: rows of one key add up, and their sketches merge. In `clearpixel query`, `trends` shows one row for each key and `trends_parts` the rows as they lie.",
+            TableName::Trends => "Aggregates without persons. Each commit adds what came since the last: rows of one key add up, and their sketches merge; compaction leaves one row a key. In `clearpixel query`, `trends` shows one row for each key and `trends_parts` the rows as they lie.",
         };
         text.push_str(&format!("\n## {}\n\n{note}\n\n| column | type | null | meaning |\n|---|---|---|---|\n", table.as_str()));
         for column in table.columns().iter().chain([&DAY]) {

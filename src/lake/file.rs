@@ -1,28 +1,42 @@
-//! Owns the Parquet file: batches of one day in, bytes and what the log says of them out.
+//! Owns the Parquet file: batches of one day in; bytes, or a file on a store, and what the log says of it out.
 //!
-//! Promises: written by the table of columns alone; the log's statistics hold the number of rows and
-//! nothing of a person. Never touches a store.
+//! Promises: written by the table of columns alone; the log is told the number of rows, the digest, and
+//! nothing of a person. A `FileWriter` gathers a file in memory, a `FileSink` sends it off in parts.
 
+use crate::hit::field::hex;
 use super::columns::{TableName, arrow_schema, writer_properties};
 use crate::hit::clock::{Day, Moment};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use chrono::DateTime;
+use object_store::ObjectStore;
+use object_store::buffered::BufWriter;
+use object_store::path::Path as StorePath;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
 
-/// A file ready to be stored and committed.
-pub struct FileToAdd {
-    /// `day=YYYY-MM-DD/part-SOURCE-NUMBER.parquet`, below the table's folder.
+/// A file that was written and not committed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewFile {
+    /// Below the table's folder.
     pub path: String,
     /// `YYYY-MM-DD`.
     pub day: String,
-    pub bytes: Bytes,
+    pub bytes: u64,
     pub rows: usize,
-    /// The statistics of the Delta log, as JSON (Delta protocol, "Per-file Statistics").
-    pub stats: String,
+    /// SHA-256 of its bytes, hex.
+    pub sha256: String,
     pub written_at_ms: i64,
+}
+
+/// A file ready to be stored and committed: `day=YYYY-MM-DD/part-SOURCE-NUMBER.parquet`.
+pub struct FileToAdd {
+    pub file: NewFile,
+    pub bytes: Bytes,
 }
 
 /// A file of one day being written; it grows in memory, compressed (about 30 bytes a row).
@@ -34,9 +48,7 @@ pub struct FileWriter {
 
 impl FileWriter {
     pub fn new(table: TableName, day: Day) -> Result<Self, ParquetError> {
-        let options = ArrowWriterOptions::new().with_properties(writer_properties(table)?).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(table), options)?;
-        Ok(Self { writer, day, rows: 0 })
+        Ok(Self { writer: arrow_writer(table)?, day, rows: 0 })
     }
 
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
@@ -48,15 +60,71 @@ impl FileWriter {
     /// the first and leaves nothing behind.
     pub fn finish(self, source: &str, number: i64, now: Moment) -> Result<FileToAdd, ParquetError> {
         let day = day_text(self.day);
-        Ok(FileToAdd {
+        let bytes: Bytes = self.writer.into_inner()?.into();
+        let file = NewFile {
             path: format!("day={day}/part-{source}-{number:012}.parquet"),
             day,
-            bytes: self.writer.into_inner()?.into(),
+            bytes: bytes.len() as u64,
             rows: self.rows,
-            stats: format!("{{\"numRecords\":{}}}", self.rows),
+            sha256: hex(&Sha256::digest(&bytes)),
             written_at_ms: now.micros() / 1_000,
-        })
+        };
+        Ok(FileToAdd { file, bytes })
     }
+}
+
+/// A file of one day on its way to a store, a row group in memory at a time.
+pub struct FileSink {
+    writer: ArrowWriter<Vec<u8>>,
+    upload: BufWriter,
+    hash: Sha256,
+    file: NewFile,
+}
+
+impl FileSink {
+    pub fn new(table: TableName, store: Arc<dyn ObjectStore>, day: &str, path: String, now: Moment) -> Result<Self, ParquetError> {
+        let upload = BufWriter::with_capacity(store, StorePath::from(path.as_str()), PART_BYTES).with_max_concurrency(2);
+        let file = NewFile { path, day: day.to_owned(), bytes: 0, rows: 0, sha256: String::new(), written_at_ms: now.micros() / 1_000 };
+        Ok(Self { writer: arrow_writer(table)?, upload, hash: Sha256::new(), file })
+    }
+
+    pub async fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        self.file.rows += batch.num_rows();
+        self.writer.write(batch)?;
+        self.send().await
+    }
+
+    /// What the file would have if it ended here.
+    pub fn bytes(&self) -> u64 {
+        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+    }
+
+    /// Ends the file: it is on the store, durably.
+    pub async fn finish(mut self) -> Result<NewFile, ParquetError> {
+        self.writer.finish()?;
+        self.send().await?;
+        self.upload.shutdown().await.map_err(|error| ParquetError::External(Box::new(error)))?;
+        self.file.sha256 = hex(&self.hash.finalize());
+        Ok(self.file)
+    }
+
+    async fn send(&mut self) -> Result<(), ParquetError> {
+        let bytes: Bytes = std::mem::take(self.writer.inner_mut()).into();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.hash.update(&bytes);
+        self.file.bytes += bytes.len() as u64;
+        self.upload.put(bytes).await.map_err(|error| ParquetError::External(Box::new(error)))
+    }
+}
+
+/// A file below this goes to the store in one put, a larger one in parts of this size.
+const PART_BYTES: usize = 8 << 20;
+
+fn arrow_writer(table: TableName) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
+    let options = ArrowWriterOptions::new().with_properties(writer_properties(table)?).with_skip_arrow_metadata(true);
+    ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(table), options)
 }
 
 /// `YYYY-MM-DD`.

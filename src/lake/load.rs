@@ -8,7 +8,8 @@
 use super::batch::InteractionRows;
 use super::columns::TableName;
 use super::file::{FileToAdd, FileWriter};
-use super::table::{Layer, Table, TableError};
+use super::store::Layer;
+use super::table::{Table, TableError};
 use super::trends::Trends;
 use crate::hit::clock::{Day, Moment};
 use crate::journal::frame::Frame;
@@ -72,24 +73,22 @@ impl Lake {
         let Some(last) = portions.last().map(Portion::number) else {
             return Ok(Loaded::default());
         };
-        let mut loaded = Loaded::default();
         // Interactions go first, so they have what trends have; they know the number only of what had rows.
-        let (_, has) = self.committed().await?;
-        if has < last {
-            let (files, torn_bytes) = interaction_files(portions, has, &self.source, now)?;
-            loaded.rows = files.iter().map(|file| file.rows).sum();
-            loaded.bytes = files.iter().map(|file| file.bytes.len()).sum();
-            loaded.torn_bytes = torn_bytes;
-            if !files.is_empty() {
-                self.interactions.commit(&self.source, last, files).await?;
-            }
+        let (_, interactions_have) = self.committed().await?;
+        let trends_have = self.trends.committed(&self.source).await?.unwrap_or(0);
+        let gathered = Gathered::read(portions, interactions_have, trends_have)?;
+        let torn_bytes = gathered.torn_bytes;
+        let (interactions, trends) = gathered.files(&self.source, last, now)?;
+        let loaded = Loaded {
+            rows: interactions.iter().map(|file| file.file.rows).sum(),
+            bytes: interactions.iter().map(|file| file.bytes.len()).sum(),
+            torn_bytes,
+        };
+        if !interactions.is_empty() {
+            self.interactions.commit(&self.source, last, interactions).await?;
         }
-        let has = self.trends.committed(&self.source).await?.unwrap_or(0);
-        if has < last {
-            let files = trends_files(portions, has, &self.source, now)?;
-            if !files.is_empty() {
-                self.trends.commit(&self.source, last, files).await?;
-            }
+        if !trends.is_empty() {
+            self.trends.commit(&self.source, last, trends).await?;
         }
         Ok(loaded)
     }
@@ -141,32 +140,56 @@ impl Lake {
 /// Rows gathered before they go to a file: 16 Ki rows of some 600 bytes are 10 MiB.
 const ROWS_A_BATCH: usize = 16 << 10;
 
-fn interaction_files(portions: &[impl Portion], has: i64, source: &str, now: Moment) -> Result<(Vec<FileToAdd>, u64), LoadError> {
-    let mut days: BTreeMap<Day, (InteractionRows, FileWriter)> = BTreeMap::new();
-    let mut failure: Option<LoadError> = None;
-    let mut torn_bytes = 0;
-    for portion in portions.iter().filter(|portion| portion.number() > has) {
-        let replayed = portion.read(&mut |frame| {
-            if let (Frame::Interaction(record), None) = (frame, &failure)
-                && let Err(error) = gather(&mut days, record)
-            {
-                failure = Some(error);
+/// Portions on their way into both tables: each is read once.
+#[derive(Default)]
+struct Gathered {
+    days: BTreeMap<Day, (InteractionRows, FileWriter)>,
+    trends: Trends,
+    torn_bytes: u64,
+}
+
+impl Gathered {
+    /// Reads what either table does not have yet: each has all portions up to a number.
+    fn read(portions: &[impl Portion], interactions_have: i64, trends_have: i64) -> Result<Self, LoadError> {
+        let mut gathered = Self::default();
+        let mut failure: Option<LoadError> = None;
+        for portion in portions {
+            let (rows, counts) = (portion.number() > interactions_have, portion.number() > trends_have);
+            if !rows && !counts {
+                continue;
             }
-        })?;
-        torn_bytes += replayed.torn_bytes;
-    }
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    let last = portions.last().map_or(0, Portion::number);
-    let mut files = Vec::with_capacity(days.len());
-    for (mut rows, mut writer) in days.into_values() {
-        if !rows.is_empty() {
-            writer.write(&rows.finish()?)?;
+            let replayed = portion.read(&mut |frame| {
+                if counts {
+                    gathered.trends.count(frame);
+                }
+                if let (true, Frame::Interaction(record), None) = (rows, frame, &failure)
+                    && let Err(error) = gather(&mut gathered.days, record)
+                {
+                    failure = Some(error);
+                }
+            })?;
+            gathered.torn_bytes += replayed.torn_bytes;
         }
-        files.push(writer.finish(source, last, now)?);
+        failure.map_or(Ok(gathered), Err)
     }
-    Ok((files, torn_bytes))
+
+    /// The files of both tables, named after the last portion in them.
+    fn files(self, source: &str, last: i64, now: Moment) -> Result<(Vec<FileToAdd>, Vec<FileToAdd>), LoadError> {
+        let mut interactions = Vec::with_capacity(self.days.len());
+        for (mut rows, mut writer) in self.days.into_values() {
+            if !rows.is_empty() {
+                writer.write(&rows.finish()?)?;
+            }
+            interactions.push(writer.finish(source, last, now)?);
+        }
+        let mut trends = Vec::new();
+        for (day, batch) in self.trends.finish()? {
+            let mut writer = FileWriter::new(TableName::Trends, day)?;
+            writer.write(&batch)?;
+            trends.push(writer.finish(source, last, now)?);
+        }
+        Ok((interactions, trends))
+    }
 }
 
 fn gather(days: &mut BTreeMap<Day, (InteractionRows, FileWriter)>, record: &crate::hit::record::Record<'_>) -> Result<(), LoadError> {
@@ -182,21 +205,6 @@ fn gather(days: &mut BTreeMap<Day, (InteractionRows, FileWriter)>, record: &crat
         writer.write(&rows.finish()?)?;
     }
     Ok(())
-}
-
-fn trends_files(portions: &[impl Portion], has: i64, source: &str, now: Moment) -> Result<Vec<FileToAdd>, LoadError> {
-    let mut trends = Trends::default();
-    for portion in portions.iter().filter(|portion| portion.number() > has) {
-        portion.read(&mut |frame| trends.count(frame))?;
-    }
-    let last = portions.last().map_or(0, Portion::number);
-    let mut files = Vec::new();
-    for (day, batch) in trends.finish()? {
-        let mut writer = FileWriter::new(TableName::Trends, day)?;
-        writer.write(&batch)?;
-        files.push(writer.finish(source, last, now)?);
-    }
-    Ok(files)
 }
 
 /// Frames in memory: a portion of an import.

@@ -31,8 +31,8 @@ pub async fn recall(lake: &Path, today: Day, mut each: impl FnMut(Recalled<'_>))
     let yesterday = day_text(Day(today.0 - 1));
     let mut files = table.live_files()?;
     files.retain(|file| file.day >= yesterday);
-    // Numbers of portions rise, and stand in the names.
-    files.sort_by(|left, right| left.path.cmp(&right.path));
+    // Numbers of portions rise, and stand in the names; what was compacted is older than what was not.
+    files.sort_by_key(|file| (!file.path.contains(COMPACTED), file.path.clone()));
     let mut rows = 0;
     for file in files {
         for batch in table.read(&file.path, &["event_id", "site", "received_at", "visitor_id"]).await? {
@@ -42,6 +42,9 @@ pub async fn recall(lake: &Path, today: Day, mut each: impl FnMut(Recalled<'_>))
     }
     Ok(rows)
 }
+
+/// In the names of files that maintenance wrote.
+const COMPACTED: &str = "/part-maintain-";
 
 fn tell(batch: &RecordBatch, each: &mut impl FnMut(Recalled<'_>)) -> Option<()> {
     let event_ids = batch.column_by_name("event_id")?.as_string_opt::<i32>()?;

@@ -9,6 +9,7 @@ use crate::hit::clock::{Day, Moment};
 use crate::hit::field::{Channel, ConsentSource, Country, Device, Id, LegalBasis, Medium, Protocol, Regime};
 use crate::hit::outcome::Outcome;
 use crate::hit::record::{Number, Record, Text};
+use crate::hit::scrubbed::Scrubbed;
 use crate::journal::frame::Frame;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -38,6 +39,7 @@ pub fn page_view<'a>(seconds: i64, visitor: u8, visit: u8, path: &'a str) -> Rec
         may_share: true,
         protocol: Protocol::Native,
         properties: Vec::new(),
+        scrubbed: Scrubbed::default(),
     };
     let texts = [(Text::Site, "acme"), (Text::EventId, "e"), (Text::Event, "page_view"), (Text::PageHost, "shop.example"), (Text::PagePath, path)];
     for (text, value) in texts {

@@ -5,17 +5,20 @@
 //! what does not fit in `memory_bytes` is sorted and grouped on disk, within `spill_bytes_max`. Never
 //! writes to the lake.
 
+use super::audience::Audience;
 use super::columns::TableName;
 use super::functions;
 use super::scan::{self, Scan};
 use super::table::{Table, TableError};
-use datafusion::datasource::ViewTable;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::logical_expr::{LogicalPlanBuilder, ScalarUDF, not};
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext, col};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,12 +35,13 @@ pub struct SessionOptions {
     /// A folder for what does not fit; made where missing.
     pub spill: PathBuf,
     pub spill_bytes_max: u64,
+    pub audience: Audience,
 }
 
 impl SessionOptions {
     /// 512 MiB of memory and 16 GiB in `spill`.
-    pub const fn new(spill: PathBuf) -> Self {
-        Self { memory_bytes: 512 << 20, spill, spill_bytes_max: 16 << 30 }
+    pub const fn new(spill: PathBuf, audience: Audience) -> Self {
+        Self { memory_bytes: 512 << 20, spill, spill_bytes_max: 16 << 30, audience }
     }
 }
 
@@ -54,6 +58,8 @@ pub enum SqlError {
     TooLarge(String),
     #[error("the query failed while running: {0}")]
     Failed(String),
+    #[error("{0} lines of the suppressions cannot be read with the secret of this data folder, so whom they hide is unknown: use the data folder of the collector that wrote the lake (its file `secret`)")]
+    Suppressed(usize),
 }
 
 impl Session {
@@ -67,6 +73,10 @@ impl Session {
 
     /// Looks at the newest version of the tables in the folder `lake`.
     pub async fn open(lake: &Path, options: SessionOptions) -> Result<Self, SqlError> {
+        if options.audience.unreadable() > 0 {
+            return Err(SqlError::Suppressed(options.audience.unreadable()));
+        }
+        let is_hidden = options.audience.is_hidden();
         let session = Self::empty(options)?;
         for name in TableName::ALL {
             let files = match Table::open(lake, name).await {
@@ -82,7 +92,12 @@ impl Session {
                 TableName::Interactions => "interactions",
                 TableName::Trends => "trends_parts",
             };
-            session.context.register_table(as_in_sql, Arc::new(Scan::new(name, &files)?))?;
+            let scan: Arc<dyn TableProvider> = Arc::new(Scan::new(name, &files)?);
+            let table = match (name, &is_hidden) {
+                (TableName::Interactions, Some(is_hidden)) => without(is_hidden, scan, as_in_sql)?,
+                (TableName::Interactions, None) | (TableName::Trends, _) => scan,
+            };
+            session.context.register_table(as_in_sql, table)?;
         }
         for (name, sql) in VIEWS {
             let plan = session.context.state().create_logical_plan(sql).await?;
@@ -92,7 +107,7 @@ impl Session {
     }
 
     fn empty(options: SessionOptions) -> Result<Self, SqlError> {
-        let SessionOptions { memory_bytes, spill, spill_bytes_max } = options;
+        let SessionOptions { memory_bytes, spill, spill_bytes_max, audience: _ } = options;
         let config = SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema("clearpixel", "lake");
         // The pool is shared out evenly, and who sorts has to hold a batch twice: 8,192 rows of 1 KiB are
         // 8 MiB. So a thread less, rather than a thread with less than 64 MiB.
@@ -113,6 +128,13 @@ impl Session {
         context.register_udf(functions::estimate());
         Ok(Self { context })
     }
+}
+
+/// The table without the rows that are not there for the audience. The whole one has no name in SQL.
+fn without(is_hidden: &ScalarUDF, scan: Arc<dyn TableProvider>, name: &str) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    let is_hidden = is_hidden.call(vec![col("site"), col("visitor_id")]);
+    let plan = LogicalPlanBuilder::scan(name, provider_as_source(scan), None)?.filter(not(is_hidden))?.build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
 /// What is seen beside the tables themselves.
@@ -177,11 +199,17 @@ fn text_of(error: &DataFusionError) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Session, SessionOptions, SqlError};
+    use crate::hit::clock::Moment;
+    use crate::hit::field::{Id, Suppression};
     use crate::hit::outcome::{Outcome, Reason};
+    use crate::hit::scrubbed::Kind;
     use crate::hit::record::{Number, Text};
     use crate::lake::columns::TableName;
     use crate::lake::sample::{commit, page_view};
+    use crate::lake::audience::Audience;
     use crate::lake::table::Table;
+    use crate::rules::suppression::{Entry, SuppressionKey, Suppressions};
+    use std::sync::Arc;
     use arrow::util::pretty::pretty_format_batches;
     use futures::TryStreamExt;
     use std::path::Path;
@@ -189,7 +217,7 @@ mod tests {
     const DAY: i64 = 86_400;
 
     async fn session(lake: &Path) -> Session {
-        Session::open(lake, SessionOptions::new(lake.join("../spill"))).await.unwrap()
+        Session::open(lake, SessionOptions::new(lake.join("../spill"), Audience::Maintenance)).await.unwrap()
     }
 
     async fn ask(session: &Session, sql: &str) -> Vec<String> {
@@ -205,9 +233,12 @@ mod tests {
         let mut engagement = page_view(95, 1, 1, "/left-already");
         engagement.texts[Text::Event as usize] = "engagement";
         engagement.numbers[Number::EngagedMs as usize] = Some(7_000);
+        engagement.scrubbed.count(Kind::Email);
+        engagement.scrubbed.count(Kind::Email);
         let first = [page_view(10, 1, 1, "/"), page_view(90, 1, 1, "/buy"), engagement, page_view(20, 2, 2, "/")];
         commit(&lake, 1, &first, &[("acme", Outcome::Refused(Reason::NoConsent), 5)]).await;
         let mut nobody = page_view(30, 0, 0, "/");
+        nobody.scrubbed.count(Kind::Email);
         (nobody.visitor_id, nobody.visit_id) = (None, None);
         let second = [page_view(40, 1, 1, "/"), page_view(50, 3, 3, "/"), nobody, page_view(DAY, 2, 4, "/")];
         commit(&lake, 2, &second, &[("acme", Outcome::Refused(Reason::NoConsent), 6)]).await;
@@ -225,8 +256,39 @@ mod tests {
         let refused = "SELECT interactions, visitors_sketch IS NULL FROM trends WHERE dimension = 'outcome' AND value = 'no_consent'";
         assert_eq!(ask(&session, refused).await, ["11 true"]);
         assert_eq!(ask(&session, "SELECT visitors(visitors_sketch) FROM trends WHERE dimension = 'outcome'").await, ["0"]);
+        let scrubbed = "SELECT value, interactions, page_views FROM trends WHERE dimension = 'scrubbed'";
+        assert_eq!(ask(&session, scrubbed).await, ["email 3 0"]);
         let exact = "SELECT count(DISTINCT visitor_id), (SELECT visitors(visitors_sketch) FROM trends WHERE dimension = 'all') FROM interactions";
         assert_eq!(ask(&session, exact).await, ["3 3"]);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_suppressed_is_in_no_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = lake(folder.path()).await;
+        let key = SuppressionKey::new(&[7; 32]).unwrap();
+        let suppressed = |decisions: &[(Suppression, u8)]| {
+            let line = |(kind, visitor): &(Suppression, u8)| Entry { kind: *kind, subject: key.subject("acme", Id([*visitor; 16])), at: Moment(1), request: Id([9; 16]) }.line(&key);
+            let lines: Vec<String> = decisions.iter().map(line).collect();
+            Arc::new(Suppressions::of_lines(Some(key.clone()), lines.iter().map(String::as_bytes)))
+        };
+        let open = async |audience| Session::open(&lake, SessionOptions::new(lake.join("../spill"), audience)).await.unwrap();
+        let both = suppressed(&[(Suppression::Erased, 1), (Suppression::Restricted, 2), (Suppression::Objected, 3)]);
+        let counts = "SELECT count(*) AS a, count(DISTINCT visitor_id) AS b, (SELECT count(*) FROM visits) AS c, sum(CASE WHEN visitor_id IS NULL THEN 1 ELSE 0 END) FROM interactions";
+        assert_eq!(ask(&open(Audience::Anyone(both.clone())).await, counts).await, ["2 1 1 1"]);
+        assert_eq!(ask(&open(Audience::Subject(both.clone())).await, counts).await, ["4 2 3 1"]);
+        assert_eq!(ask(&open(Audience::Maintenance).await, counts).await, ["8 3 4 1"]);
+        let nobody = open(Audience::Anyone(suppressed(&[]))).await;
+        assert_eq!(ask(&nobody, counts).await, ["8 3 4 1"]);
+        assert!(!ask(&nobody, "EXPLAIN SELECT event FROM interactions").await.join("").contains("is_hidden"));
+        let hidden = open(Audience::Anyone(both)).await;
+        for bypass in ["SELECT is_hidden('acme', '')", "SELECT * FROM lake.interactions_all"] {
+            assert!(hidden.run(bypass).await.is_err());
+        }
+        assert_eq!(ask(&hidden, "SELECT count(*) FROM lake.interactions WHERE site = 'acme' AND day = '2026-11-20'").await, ["2"]);
+        let elsewhere = Suppressions::of_lines(None, [&b"erased x"[..]].into_iter());
+        let refused = Session::open(&lake, SessionOptions::new(lake.join("../spill"), Audience::Anyone(Arc::new(elsewhere)))).await;
+        assert!(matches!(refused, Err(SqlError::Suppressed(1))));
     }
 
     #[tokio::test]
@@ -299,7 +361,7 @@ mod tests {
     #[tokio::test]
     async fn errors_say_what_would_be_right() {
         let folder = tempfile::tempdir().unwrap();
-        let missing = Session::open(folder.path(), SessionOptions::new(folder.path().join("spill"))).await.map(|_| ()).unwrap_err();
+        let missing = Session::open(folder.path(), SessionOptions::new(folder.path().join("spill"), Audience::Maintenance)).await.map(|_| ()).unwrap_err();
         assert!(missing.to_string().contains("there is no table interactions in"), "{missing}");
         let session = session(&lake(folder.path()).await).await;
         let error = async |sql: &str| session.run(sql).await.map(|_| ()).unwrap_err().to_string();
@@ -327,7 +389,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let lake = lake(folder.path()).await;
         let sql = "SELECT repeat(CAST(value AS VARCHAR), 40) AS pad FROM generate_series(1, 100000) ORDER BY value * 7919 % 100003, pad";
-        let narrow = |spill_bytes_max| SessionOptions { memory_bytes: 16 << 20, spill: folder.path().join("spill"), spill_bytes_max };
+        let narrow = |spill_bytes_max| SessionOptions { memory_bytes: 16 << 20, spill: folder.path().join("spill"), spill_bytes_max, audience: Audience::Maintenance };
         let session = Session::open(&lake, narrow(1 << 30)).await.unwrap();
         assert_eq!(ask(&session, sql).await.len(), 100_000);
         let plan = ask(&session, &format!("EXPLAIN ANALYZE {sql}")).await.join("\n");

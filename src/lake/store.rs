@@ -8,6 +8,7 @@
 
 use crate::journal::folder;
 use async_trait::async_trait;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -51,6 +52,9 @@ pub fn folder_of(url: &str) -> std::result::Result<PathBuf, StoreError> {
     }
     Ok(PathBuf::from(url))
 }
+
+/// What is laid over a store: tests put failures there.
+pub type Layer<'l> = &'l (dyn Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> + Sync);
 
 /// A table's folder, opened.
 pub struct TableFolder {
@@ -211,7 +215,14 @@ impl ObjectStore for Durable {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.0.delete_stream(locations)
+        let store = Self(self.0.clone());
+        let deleted = self.0.delete_stream(locations).map(move |location| {
+            let location = location?;
+            // What was deleted must not be there again after a power loss.
+            folder::sync_above(&store.0.path_to_filesystem(&location)?).map_err(failed)?;
+            Ok(location)
+        });
+        deleted.boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

@@ -7,18 +7,18 @@
 //! statistics of a column that could single out a person.
 
 use super::columns::{self, TableName};
-use super::file::FileToAdd;
-use super::store::{self, StoreError};
+use super::file::{FileToAdd, NewFile};
+use super::store::{self, Layer, StoreError};
 use deltalake::checkpoints::create_checkpoint;
-use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake::kernel::{Action, Add, Transaction};
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
+use deltalake::kernel::{Action, Add, Remove, Transaction};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use futures::TryStreamExt;
 use arrow::record_batch::RecordBatch;
 use object_store::path::Path as StorePath;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::{HashMap, HashSet};
@@ -36,12 +36,11 @@ pub enum TableError {
     Store { table: &'static str, reason: object_store::Error },
     #[error("the file {path} of the table {table} cannot be read: {reason}")]
     File { table: &'static str, path: String, reason: String },
+    #[error("the table {table}: others were first with their commits {tries} times running")]
+    Busy { table: &'static str, tries: usize },
     #[error("there is no table {table} in {folder} yet: nothing was collected, or this is another folder")]
     Missing { table: &'static str, folder: String },
 }
-
-/// What is laid over a table's stores (its own, and the one that the Delta library is given).
-pub type Layer<'l> = &'l (dyn Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> + Sync);
 
 /// A table, and the version of it that was last seen.
 pub struct Table {
@@ -60,6 +59,20 @@ pub struct LiveFile {
     pub day: String,
     pub bytes: u64,
     pub rows: Option<usize>,
+    /// SHA-256 of its bytes, hex; files of the first versions have none.
+    pub sha256: Option<String>,
+    /// Its statistics in the log, as JSON.
+    pub stats: Option<String>,
+}
+
+/// Files that go and files that come in one commit.
+pub struct Swap<'s> {
+    pub go: &'s [LiveFile],
+    pub come: &'s [NewFile],
+    /// Numbers that the commit remembers, by what they are of.
+    pub numbers: Vec<(String, i64)>,
+    pub operation: DeltaOperation,
+    pub now_ms: i64,
 }
 
 impl Table {
@@ -85,6 +98,8 @@ impl Table {
             .with_configuration([
                 ("delta.dataSkippingStatsColumns", Some(skipping.join(","))),
                 ("delta.enableExpiredLogCleanup", Some("false".to_owned())),
+                ("delta.logRetentionDuration", Some("interval 1 day".to_owned())),
+                ("delta.deletedFileRetentionDuration", Some("interval 1 day".to_owned())),
             ])
             .with_raise_if_key_not_exists(false)
             .with_save_mode(SaveMode::Ignore)
@@ -101,13 +116,18 @@ impl Table {
         Ok(table)
     }
 
-    /// Opens the table in `lake/NAME` to read it.
+    /// Opens the table in `lake/NAME` where it is.
     pub async fn open(lake: &Path, name: TableName) -> Result<Self, TableError> {
+        Self::open_on(lake, name, &|store| store).await
+    }
+
+    /// The same with `layer` laid over the store, under the table: tests put failures there.
+    pub async fn open_on(lake: &Path, name: TableName, layer: Layer<'_>) -> Result<Self, TableError> {
         let missing = || TableError::Missing { table: name.as_str(), folder: lake.display().to_string() };
         if !lake.join(name.as_str()).join("_delta_log").is_dir() {
             return Err(missing());
         }
-        let mut table = Self::place(lake, name, &|store| store)?;
+        let mut table = Self::place(lake, name, layer)?;
         if !table.exists().await? {
             return Err(missing());
         }
@@ -176,11 +196,17 @@ impl Table {
         Ok(state
             .log_data()
             .iter()
-            .map(|view| LiveFile {
-                path: view.path().into_owned(),
-                day: view.partition_values_map().remove(columns::DAY.name).flatten().unwrap_or_default(),
-                bytes: u64::try_from(view.size()).unwrap_or(0),
-                rows: view.num_records(),
+            .map(|view| {
+                #[expect(deprecated, reason = "the only way to a file's tags")]
+                let add = view.add_action();
+                LiveFile {
+                    rows: view.num_records(),
+                    path: add.path,
+                    day: add.partition_values.get(columns::DAY.name).cloned().flatten().unwrap_or_default(),
+                    bytes: u64::try_from(add.size).unwrap_or(0),
+                    sha256: add.tags.and_then(|mut tags| tags.remove(SHA256).flatten()),
+                    stats: add.stats,
+                }
             })
             .collect())
     }
@@ -188,63 +214,157 @@ impl Table {
     /// Adds `files` in one commit numbered `number` by `source`. Returns only when that is durable;
     /// an error means "unknown": refresh, and look at `committed`.
     pub async fn commit(&mut self, source: &str, number: i64, files: Vec<FileToAdd>) -> Result<(), TableError> {
-        let mut actions = Vec::with_capacity(files.len());
-        for file in files {
+        let mut added = Vec::with_capacity(files.len());
+        for FileToAdd { file, bytes } in files {
             let path = StorePath::from(file.path.as_str());
-            let size = file.bytes.len() as i64;
-            self.store.put(&path, file.bytes.into()).await.map_err(|reason| TableError::Store { table: self.name.as_str(), reason })?;
-            actions.push(Action::Add(Add {
-                path: file.path,
-                partition_values: HashMap::from([(columns::DAY.name.to_owned(), Some(file.day))]),
-                size,
-                modification_time: file.written_at_ms,
-                data_change: true,
-                stats: Some(file.stats),
-                ..Add::default()
-            }));
+            self.store.put(&path, bytes.into()).await.map_err(|reason| TableError::Store { table: self.name.as_str(), reason })?;
+            added.push(file);
         }
-        let properties = CommitProperties::default()
-            .with_application_transaction(Transaction::new(self.transaction(source), number))
-            .with_create_checkpoint(false)
-            .with_cleanup_expired_logs(Some(false));
         let operation = DeltaOperation::Write {
             mode: SaveMode::Append,
             partition_by: Some(vec![columns::DAY.name.to_owned()]),
             predicate: None,
         };
+        let swap = Swap { go: &[], come: &added, numbers: vec![(source.to_owned(), number)], operation, now_ms: 0 };
+        for _ in 0..COMMIT_TRIES {
+            if self.swap(&swap).await?.is_some() {
+                return Ok(());
+            }
+            // Who was first may have been this very commit, whose answer was lost.
+            if self.committed(source).await?.is_some_and(|has| has >= number) {
+                return Ok(());
+            }
+        }
+        Err(TableError::Busy { table: self.name.as_str(), tries: COMMIT_TRIES })
+    }
+
+    /// Commits right on top of the version last seen, and returns the new version. `None`: somebody else's
+    /// commit lies there, the newest version has been looked at, and the caller decides anew. An error
+    /// means "unknown".
+    pub async fn swap(&mut self, swap: &Swap<'_>) -> Result<Option<u64>, TableError> {
+        let go = swap.go.iter().map(|file| {
+            Action::Remove(Remove {
+                path: file.path.clone(),
+                data_change: true,
+                deletion_timestamp: Some(swap.now_ms),
+                extended_file_metadata: Some(true),
+                partition_values: Some(partition_of(&file.day)),
+                size: i64::try_from(file.bytes).ok(),
+                ..Remove::default()
+            })
+        });
+        let come = swap.come.iter().map(|file| {
+            Action::Add(Add {
+                path: file.path.clone(),
+                partition_values: partition_of(&file.day),
+                size: i64::try_from(file.bytes).unwrap_or(i64::MAX),
+                modification_time: file.written_at_ms,
+                data_change: true,
+                stats: Some(format!("{{\"numRecords\":{}}}", file.rows)),
+                tags: Some(HashMap::from([(SHA256.to_owned(), Some(file.sha256.clone()))])),
+                ..Add::default()
+            })
+        });
+        let actions = go.chain(come).collect();
+        let numbers = swap.numbers.iter().map(|(of, number)| Transaction::new(self.transaction(of), *number)).collect();
+        let properties = CommitProperties::default()
+            .with_application_transactions(numbers)
+            .with_max_retries(0)
+            .with_create_checkpoint(false)
+            .with_cleanup_expired_logs(Some(false));
         let state = self.delta.snapshot().map_err(|error| self.failed(error))?;
         let committed = CommitBuilder::from(properties)
             .with_actions(actions)
-            .build(Some(state), self.delta.log_store(), operation)
-            .await
-            .map_err(|error| self.failed(error))?;
-        let version = committed.version();
-        self.delta.update_state().await.map_err(|error| self.failed(error))?;
-        if version > 0 && version % CHECKPOINT_EVERY == 0 {
-            // A checkpoint saves readers time and nothing else: without it the log says the same.
-            if let Err(error) = create_checkpoint(&self.delta, None).await {
-                tracing::warn!(table = self.name.as_str(), version, %error, "no checkpoint was made");
+            .build(Some(state), self.delta.log_store(), swap.operation.clone())
+            .await;
+        let version = match committed {
+            Ok(committed) => committed.version(),
+            Err(error) if is_about_order(&error) => {
+                self.refresh().await?;
+                return Ok(None);
             }
+            Err(error) => return Err(self.failed(error)),
+        };
+        self.refresh().await?;
+        if version > 0 && version % CHECKPOINT_EVERY == 0 {
+            self.checkpoint().await;
         }
-        Ok(())
+        Ok(Some(version))
+    }
+
+    /// Writes a checkpoint of the version last seen; whether it was written.
+    pub async fn checkpoint(&self) -> bool {
+        let made = create_checkpoint(&self.delta, None).await;
+        if let Err(error) = &made {
+            // A checkpoint saves readers time and nothing else: without it the log says the same.
+            tracing::warn!(table = self.name.as_str(), version = self.version(), %error, "no checkpoint was made");
+        }
+        made.is_ok()
+    }
+
+    /// Whether the table, opened anew as a reader would, has the files of the version last seen, or is a
+    /// later version already.
+    pub async fn opens_from_checkpoint(&self) -> Result<bool, TableError> {
+        let mut again = Self {
+            name: self.name,
+            delta: DeltaTable::new(self.delta.log_store()),
+            store: self.store.clone(),
+            folder: self.folder.clone(),
+        };
+        again.refresh().await?;
+        let paths = |table: &Self| Ok::<_, TableError>(table.live_files()?.into_iter().map(|file| file.path).collect::<HashSet<_>>());
+        Ok(again.version() > self.version() || (again.version() == self.version() && paths(&again)? == paths(self)?))
+    }
+
+    /// When files left the table (ms since the epoch), as far as the log still tells.
+    pub async fn gone(&self) -> Result<HashMap<String, i64>, TableError> {
+        let state = self.delta.snapshot().map_err(|error| self.failed(error))?;
+        let log_store = self.delta.log_store();
+        let gone = state.all_tombstones(log_store.as_ref()).map_ok(|file| (file.path().into_owned(), file.deletion_timestamp().unwrap_or(0)));
+        gone.try_collect().await.map_err(|error| self.failed(error))
+    }
+
+    /// Every object below the table's folder.
+    pub async fn objects(&self) -> Result<Vec<ObjectMeta>, TableError> {
+        self.store.list(None).try_collect().await.map_err(|reason| self.unstored(reason))
+    }
+
+    /// Deletes an object of the table's folder and looks that it is gone.
+    pub async fn delete(&self, path: &StorePath) -> Result<(), TableError> {
+        match self.store.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(reason) => return Err(self.unstored(reason)),
+        }
+        match self.store.head(path).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(reason) => Err(self.unstored(reason)),
+            Ok(_) => Err(TableError::File { table: self.name.as_str(), path: path.to_string(), reason: "it was deleted and is still there".to_owned() }),
+        }
+    }
+
+    /// Removes what a write that was cut short left of files of `source`; no listing shows it.
+    pub fn sweep_unfinished(&self, source: &str) -> Result<usize, TableError> {
+        store::sweep_unfinished(&self.folder, &format!("part-{source}-"))
+            .map_err(|reason| StoreError::Folder { path: self.folder.display().to_string(), reason }.into())
     }
 
     /// Deletes the files that `source` wrote and no version names: what a crash left between writing
     /// and committing. Only `source` itself may call it, before it writes.
     pub async fn sweep(&self, source: &str) -> Result<usize, TableError> {
-        let failed = |reason| TableError::Store { table: self.name.as_str(), reason };
         let live: HashSet<String> = self.live_files()?.into_iter().map(|file| file.path).collect();
         let mark = format!("/part-{source}-");
-        let all: Vec<_> = self.store.list(None).try_collect().await.map_err(failed)?;
-        let unfinished = store::sweep_unfinished(&self.folder, &format!("part-{source}-"));
-        let mut swept = unfinished.map_err(|reason| StoreError::Folder { path: self.folder.display().to_string(), reason })?;
-        for file in all.into_iter().map(|meta| meta.location) {
+        let mut swept = self.sweep_unfinished(source)?;
+        for file in self.objects().await?.into_iter().map(|meta| meta.location) {
             if file.as_ref().contains(&mark) && !live.contains(file.as_ref()) {
-                self.store.delete(&file).await.map_err(failed)?;
+                self.delete(&file).await?;
                 swept += 1;
             }
         }
         Ok(swept)
+    }
+
+    fn unstored(&self, reason: object_store::Error) -> TableError {
+        TableError::Store { table: self.name.as_str(), reason }
     }
 
     fn transaction(&self, source: &str) -> String {
@@ -258,3 +378,25 @@ impl Table {
 
 /// Opening a table reads at most this many log entries behind a checkpoint.
 const CHECKPOINT_EVERY: u64 = 50;
+
+/// Between two tries of a commit lies one commit of another: 20 in a row are no bad luck any more.
+pub const COMMIT_TRIES: usize = 20;
+
+/// The tag of a file in the log that holds its digest.
+const SHA256: &str = "sha256";
+
+fn partition_of(day: &str) -> HashMap<String, Option<String>> {
+    HashMap::from([(columns::DAY.name.to_owned(), Some(day.to_owned()))])
+}
+
+/// Whether a commit failed because another one was first, or because the log before it was tidied.
+fn is_about_order(error: &DeltaTableError) -> bool {
+    matches!(
+        error,
+        DeltaTableError::VersionAlreadyExists(_)
+            | DeltaTableError::InvalidVersion(_)
+            | DeltaTableError::Transaction {
+                source: TransactionError::VersionAlreadyExists(_) | TransactionError::MaxCommitAttempts(_) | TransactionError::CommitConflict(_)
+            }
+    )
+}

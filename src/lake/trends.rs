@@ -14,8 +14,9 @@ use arrow::array::{ArrayRef, BinaryBuilder, Int64Builder, StringBuilder, Timesta
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datasketches::hash::value::raw_bytes;
-use datasketches::hll::{HllSketch, HllType};
-use std::collections::{BTreeMap, HashMap};
+use datasketches::hll::{Coupon, HllSketch, HllType};
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a row of `trends` counts by.
@@ -36,10 +37,11 @@ pub enum Dimension {
     Target,
     Element,
     Outcome,
+    Scrubbed,
 }
 
 impl Dimension {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::All,
         Self::Event,
         Self::Page,
@@ -55,6 +57,7 @@ impl Dimension {
         Self::Target,
         Self::Element,
         Self::Outcome,
+        Self::Scrubbed,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -74,6 +77,7 @@ impl Dimension {
             Self::Target => "target",
             Self::Element => "element",
             Self::Outcome => "outcome",
+            Self::Scrubbed => "scrubbed",
         }
     }
 
@@ -85,7 +89,7 @@ impl Dimension {
     fn value<'a>(self, record: &'a Record<'_>) -> [&'a str; 2] {
         let one = |text| [record.text(text), ""];
         match self {
-            Self::All | Self::Outcome => ["", ""],
+            Self::All | Self::Outcome | Self::Scrubbed => ["", ""],
             Self::Event => one(Text::Event),
             Self::Page => [record.text(Text::PageHost), record.text(Text::PagePath)],
             Self::EntryPage if record.starts_visit => [record.text(Text::PageHost), record.text(Text::PagePath)],
@@ -119,7 +123,9 @@ pub struct Trends {
     scratch: String,
 }
 
-type Dimensions = HashMap<Dimension, Cells>;
+/// The cells of each dimension, in the order of `Dimension::ALL`.
+type Dimensions = [Cells; Dimension::ALL.len()];
+/// Seeded anew for each map; a sender who could make values collide would slow one flush of one site.
 type Cells = HashMap<Box<str>, Cell>;
 
 #[derive(Default)]
@@ -132,7 +138,8 @@ struct Cell {
 }
 
 impl Trends {
-    /// Counts a frame: an interaction in every dimension and as `stored`, a tally as its outcome.
+    /// Counts a frame: an interaction in every dimension, as `stored` and by what was removed from it; a tally
+    /// as its outcome.
     pub fn count(&mut self, frame: &Frame<'_>) {
         match frame {
             Frame::Interaction(record) => self.count_record(record),
@@ -141,33 +148,40 @@ impl Trends {
     }
 
     pub fn count_outcome(&mut self, site: &str, hour: Hour, outcome: Outcome, count: u64) {
-        let cells = self.hour(site, hour).entry(Dimension::Outcome).or_default();
+        let cells = &mut self.hour(site, hour)[Dimension::Outcome as usize];
         cell(cells, outcome.name()).interactions += i64::try_from(count).unwrap_or(i64::MAX);
     }
 
     fn count_record(&mut self, record: &Record<'_>) {
         // The ledger counts when a hit came; what is brought in from the past came now.
         self.count_outcome(record.text(Text::Site), record.received_at.hour(), Outcome::Stored, 1);
+        for (kind, count) in record.scrubbed.kinds() {
+            let cells = &mut self.hour(record.text(Text::Site), record.received_at.hour())[Dimension::Scrubbed as usize];
+            cell(cells, kind.name()).interactions += i64::try_from(count).unwrap_or(i64::MAX);
+        }
+        let addend = Addend::of(record);
         let mut scratch = std::mem::take(&mut self.scratch);
         let hour = self.hour(record.text(Text::Site), record.hour());
-        for dimension in Dimension::ALL {
+        for (dimension, cells) in Dimension::ALL.into_iter().zip(hour) {
             let [first, second] = dimension.value(record);
-            if dimension == Dimension::Outcome || (dimension != Dimension::All && first.is_empty()) {
+            if dimension != Dimension::All && first.is_empty() {
                 continue;
             }
-            scratch.clear();
-            scratch.push_str(first);
-            scratch.push_str(second);
-            cell(hour.entry(dimension).or_default(), &scratch).add(record);
+            let value = if second.is_empty() {
+                first
+            } else {
+                scratch.clear();
+                scratch.push_str(first);
+                scratch.push_str(second);
+                &scratch
+            };
+            cell(cells, value).add(addend);
         }
         self.scratch = scratch;
     }
 
     fn hour(&mut self, site: &str, hour: Hour) -> &mut Dimensions {
-        if !self.sites.contains_key(site) {
-            self.sites.insert(site.into(), BTreeMap::new());
-        }
-        self.sites.entry(site.into()).or_default().entry(hour).or_default()
+        self.sites.entry_ref(site).or_default().entry(hour).or_default()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -180,13 +194,11 @@ impl Trends {
         let mut sites: Vec<_> = self.sites.into_iter().collect();
         sites.sort_by(|left, right| left.0.cmp(&right.0));
         for (site, hours) in sites {
-            for (hour, mut dimensions) in hours {
+            for (hour, dimensions) in hours {
                 let rows = days.entry(hour.day()).or_default();
-                for dimension in Dimension::ALL {
-                    if let Some(cells) = dimensions.remove(&dimension) {
-                        for (value, cell) in bounded(cells) {
-                            rows.push(&site, hour, dimension, &value, &cell);
-                        }
+                for (dimension, cells) in Dimension::ALL.into_iter().zip(dimensions) {
+                    for (value, cell) in bounded(cells) {
+                        rows.push(&site, hour, dimension, &value, &cell);
                     }
                 }
             }
@@ -196,24 +208,42 @@ impl Trends {
 }
 
 fn cell<'c>(cells: &'c mut Cells, value: &str) -> &'c mut Cell {
-    if !cells.contains_key(value) {
-        cells.insert(value.into(), Cell::default());
+    cells.entry_ref(value).or_default()
+}
+
+/// What a row adds to each of its cells, worked out once.
+#[derive(Clone, Copy)]
+struct Addend {
+    page_views: i64,
+    visits: i64,
+    engaged_ms: i64,
+    /// The visitor as a sketch sees them.
+    visitor: Option<Coupon>,
+}
+
+impl Addend {
+    fn of(record: &Record<'_>) -> Self {
+        Self {
+            page_views: i64::from(record.text(Text::Event) == "page_view"),
+            visits: i64::from(record.starts_visit),
+            engaged_ms: i64::from(record.number(Number::EngagedMs).unwrap_or(0)),
+            visitor: record.visitor_id.map(|visitor| Coupon::from_value(raw_bytes::from_slice(&visitor.digits()))),
+        }
     }
-    cells.entry(value.into()).or_default()
 }
 
 impl Cell {
-    fn add(&mut self, record: &Record<'_>) {
+    fn add(&mut self, addend: Addend) {
         self.interactions += 1;
-        self.page_views += i64::from(record.text(Text::Event) == "page_view");
-        self.visits += i64::from(record.starts_visit);
-        self.engaged_ms += i64::from(record.number(Number::EngagedMs).unwrap_or(0));
-        if let Some(visitor) = record.visitor_id {
+        self.page_views += addend.page_views;
+        self.visits += addend.visits;
+        self.engaged_ms += addend.engaged_ms;
+        if let Some(visitor) = addend.visitor {
             if self.visitors.is_none() {
                 self.visitors = new_sketch();
             }
             if let Some(sketch) = &mut self.visitors {
-                sketch.update(raw_bytes::from_slice(&visitor.digits()));
+                sketch.update_with_coupon(visitor);
             }
         }
     }
@@ -312,7 +342,7 @@ mod tests {
     #[test]
     fn more_values_than_fit_are_gathered_and_the_total_stays_whole() {
         let mut trends = Trends::default();
-        let hour = trends.hour("acme", Hour(1)).entry(Dimension::Page).or_default();
+        let hour = &mut trends.hour("acme", Hour(1))[Dimension::Page as usize];
         for page in 0..VALUES_MAX + 500 {
             super::cell(hour, &format!("/p{page}")).interactions = if page < 10 { 100 } else { 1 };
         }

@@ -5,30 +5,31 @@
 //! gets a ticket.
 
 use super::guard::{Noted, Quotas, Repeats, Seen, Visits};
+use super::ids::Ids;
 use super::intake::{Intake, Ticket};
 use super::salts::Salts;
+use crate::hit::claims::Claims;
 use crate::hit::clock::{Hour, Moment};
-use crate::hit::draft::{ConsentStrings, Once, Relayed};
+use crate::hit::draft::{Once, Relayed};
 use crate::hit::private::Private;
-use crate::hit::field::{Id, IdentityMode, Protocol};
+use crate::hit::field::{Channel, Id, IdentityMode, Protocol};
 use crate::hit::outcome::{Outcome, Reason};
-use crate::hit::raw::RawHit;
+use crate::hit::raw::{Address, HeaderSignals, RawHit};
 use crate::hit::record::Text;
+use crate::hit::scrubbed::Scrubbed;
 use crate::hit::site::{Site, SiteKey, Sites, UNKNOWN_SITE};
 use crate::rules::agent::Classifier;
 use crate::rules::agent_cache::AgentCache;
 use crate::rules::cookies::{self, Change, Findings};
-use crate::rules::gpp;
 use crate::rules::gate::{self, Facts, Interaction};
 use crate::rules::identity::{self, SigningKey};
 use crate::rules::place::{Atlas, Place, Places};
-use crate::rules::regime;
-use crate::rules::ruling::{self, Grounds, Ruling, Signals, StringVerdict};
+use crate::rules::ruling::{self, Grounds, Ruling, Signals};
 use crate::rules::scrub::Echo;
 use crate::rules::source::Sources;
-use crate::rules::tcf;
+use crate::rules::strings;
+use crate::rules::suppression::{Standing, Suppressions};
 use crate::rules::timing;
-use crate::rules::us_privacy;
 use bumpalo::Bump;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -47,6 +48,8 @@ pub struct Rulebook {
     pub quotas: Quotas,
     /// Replaced when the operator's file changes.
     pub atlas: tokio::sync::watch::Receiver<Arc<Atlas>>,
+    /// Replaced when somebody exercises a right.
+    pub suppressions: tokio::sync::watch::Receiver<Arc<Suppressions>>,
 }
 
 /// Weighs hits by the rules, one after the other. Keeps caches between hits, and nothing of a visitor.
@@ -55,6 +58,9 @@ pub struct Judge {
     agents: AgentCache,
     places: Places,
     atlas: tokio::sync::watch::Receiver<Arc<Atlas>>,
+    suppressed: Arc<Suppressions>,
+    suppressions: tokio::sync::watch::Receiver<Arc<Suppressions>>,
+    ids: Ids,
     arena: Bump,
 }
 
@@ -78,24 +84,43 @@ impl Judge {
     pub fn new(book: Arc<Rulebook>) -> Self {
         let atlas = book.atlas.clone();
         let places = Places::new(atlas.borrow().clone());
-        Self { agents: AgentCache::new(book.classifier.clone()), places, atlas, arena: Bump::new(), book }
+        let suppressions = book.suppressions.clone();
+        let suppressed = suppressions.borrow().clone();
+        Self { agents: AgentCache::new(book.classifier.clone()), places, atlas, suppressed, suppressions, ids: Ids::default(), arena: Bump::new(), book }
     }
 
     /// Weighs a hit, and gives what is left of it to `then`. The hit is gone when this returns.
     pub fn weigh<T>(&mut self, mut hit: RawHit<'_>, then: impl FnOnce(Weighed<'_>) -> T) -> T {
-        let Self { book, agents, places, atlas, arena } = self;
-        let Some((index, site)) = hit.draft.site.and_then(|key| book.sites.find(key)) else {
+        let Self { book, agents, places, atlas, suppressed, suppressions, ids, arena } = self;
+        let Some((index, site)) = hit.draft.site.and_then(|name| book.sites.find_by_any_name(name)) else {
             return then(Weighed { site: None, kept: Err(Reason::UnknownSite), changes: Vec::new() });
         };
-        if atlas.has_changed().unwrap_or(false) {
-            places.renew(atlas.borrow_and_update().clone());
+        // The snapshot is this worker's own: no lock is taken where nothing changed.
+        if suppressions.has_changed().unwrap_or(false) {
+            *suppressed = suppressions.borrow_and_update().clone();
         }
-        let place = places.locate(std::mem::replace(&mut hit.address, Private::new(None)));
-        let (kept, changes) = judge(book, (index, site), agents, &place, hit, arena);
+        let place = match (*hit.address.reveal(), hit.claims.country) {
+            (None, Some(country)) => Place::told(country),
+            (Some(_), _) | (None, None) => renewed(places, atlas).locate(std::mem::take(&mut hit.address)),
+        };
+        let (kept, changes) = judge((book, suppressed), (index, site), agents, ids, &place, hit, arena);
         let result = then(Weighed { site: Some(site), kept, changes });
         arena.reset();
         result
     }
+
+    /// The place of an address, for a page that tells its visitor which law applies.
+    pub fn place(&mut self, address: Private<Address>) -> Place {
+        renewed(&mut self.places, &mut self.atlas).locate(address)
+    }
+}
+
+/// The places, in the atlas of today.
+fn renewed<'p>(places: &'p mut Places, atlas: &mut tokio::sync::watch::Receiver<Arc<Atlas>>) -> &'p mut Places {
+    if atlas.has_changed().unwrap_or(false) {
+        places.renew(atlas.borrow_and_update().clone());
+    }
+    places
 }
 
 /// One worker's place on the line.
@@ -128,6 +153,11 @@ impl Collector {
 
     pub fn book(&self) -> &Rulebook {
         &self.book
+    }
+
+    /// The place of an address, which is given up for it.
+    pub fn place(&self, address: Private<Address>) -> Place {
+        self.judge.borrow_mut().place(address)
     }
 
     /// Decides what becomes of a hit and keeps what may be kept.
@@ -205,9 +235,10 @@ const REPEAT_LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// What a hit of `site` is to become, and the cookies to set with the answer.
 fn judge<'a>(
-    book: &'a Rulebook,
+    (book, suppressed): (&'a Rulebook, &Suppressions),
     (index, site): (usize, &'a Site),
     agents: &'a mut AgentCache,
+    ids: &mut Ids,
     place: &'a Place,
     hit: RawHit<'a>,
     arena: &'a Bump,
@@ -219,37 +250,42 @@ fn judge<'a>(
         Protocol::Native | Protocol::Snowplow | Protocol::Segment | Protocol::Matomo | Protocol::Server => site.late_max_seconds,
     };
     let occurred_at = timing::occurred_at(received_at, hit.draft.occurred_at, hit.draft.sent_at, late_max);
-    let gpp = said_by_gpp(hit.draft.strings.gpp, site, received_at);
+    let said = strings::read(&hit.draft.strings, site.tcf_vendor_id, received_at);
+    let standing = standing(book, suppressed, site, &found, place, &hit);
     let signals = Signals {
         unreadable: hit.draft.unreadable,
-        headers: hit.signals,
-        child: hit.draft.child || gpp.is_child,
-        opted_out: found.opted_out,
+        headers: HeaderSignals { gpc: hit.signals.gpc || hit.draft.gpc, ..hit.signals },
+        child: hit.draft.child || said.is_child,
+        opted_out: found.opted_out() || standing.objected,
+        erased: standing.erased,
+        restricted: standing.restricted,
         wrong_origin: hit.origin.is_some_and(|origin| !site.owns_origin(origin)),
         over_quota: book.quotas.exceeds(index, site.hits_per_second_max, received_at),
         too_old: occurred_at.is_none(),
         cookies_unreadable: found.unreadable,
         remembered: found.consent,
         relayed: hit.draft.consent,
-        gdpr: hit.draft.strings.gdpr,
-        tcf: tcf_verdict(hit.draft.strings.gdpr_consent, site, received_at),
-        gpp: gpp.verdict,
-        us_opts_out: us_privacy_opts_out(&hit.draft.strings) || gpp.opts_out,
+        gdpr_applies: said.gdpr_applies,
+        tcf: said.tcf,
+        gpp: said.gpp,
+        us_opts_out: said.us_opts_out,
         anonymous: hit.draft.anonymous,
-        law: regime::law_of(place.country),
+        by_server: hit.protocol == Protocol::Server && matches!(hit.channel, Channel::Server | Channel::Telephony),
+        law: place.law,
     };
     let grounds = match ruling::rule(site, &signals) {
         Ruling::Keep(grounds) => grounds,
         Ruling::Refuse(reason) => {
-            let changes = changes_of_refusal(site, &found, hit.draft.consent, reason);
+            let changes = changes_of_refusal(site, &found, standing, hit.draft.consent, reason);
             return (Err(reason), changes);
         }
     };
-    let (visitor, changes) = identify(book, site, grounds, &found, place, &hit);
-    let echo = Echo { user_agent: hit.user_agent.reveal(), cookies: hit.cookies.reveal() };
+    let (visitor, changes) = identify(book, site, grounds, &found, place, &hit, ids);
+    let echo = Echo::of(hit.user_agent.reveal(), hit.cookies.reveal(), arena);
     // What is brought in from the past belongs to the visits of its own time.
     let attended_at = if hit.protocol == Protocol::Import { occurred_at.unwrap_or(received_at) } else { received_at };
-    let own_id = gate::event_id(hit.draft.event_id, echo, arena);
+    let mut removed = Scrubbed::default();
+    let own_id = gate::event_id(hit.draft.event_id, echo, &mut removed, arena);
     let facts = Facts {
         site,
         grounds,
@@ -257,52 +293,34 @@ fn judge<'a>(
         channel: hit.channel,
         received_at,
         occurred_at: occurred_at.unwrap_or(received_at),
-        event_id: own_id.unwrap_or_else(|| &*arena.alloc_str(&fresh_id().to_string())),
+        event_id: own_id.unwrap_or_else(|| arena.alloc_str(std::str::from_utf8(&ids.fresh().digits()).unwrap_or_default())),
         place,
-        agent: agents.classify(hit.user_agent.reveal()),
+        agent: agents.classify(user_agent(&hit)),
         sources: &book.sources,
         visitor,
         visit: visitor.map(|visitor| book.visits.attend(visitor, attended_at)),
         referer: hit.referer.reveal(),
         accept_language: hit.accept_language,
         echo,
+        removed,
         draft: hit.draft,
     };
     (Ok(Kept { interaction: gate::mint(facts, arena), has_own_id: own_id.is_some() }), changes)
 }
 
-fn tcf_verdict(string: Once<&str>, site: &Site, now: Moment) -> StringVerdict {
-    match string {
-        Once::Absent => StringVerdict::Absent,
-        Once::Given(text) => tcf::verdict(text, site.tcf_vendor_id, now),
-        Once::Malformed => StringVerdict::Unreadable,
-    }
-}
-
-fn said_by_gpp(string: Once<&str>, site: &Site, now: Moment) -> gpp::Said {
-    match string {
-        Once::Absent => gpp::Said::NOTHING,
-        Once::Given(text) => gpp::read(text, site.tcf_vendor_id, now),
-        Once::Malformed => gpp::Said::UNREADABLE,
-    }
-}
-
-fn us_privacy_opts_out(strings: &ConsentStrings<'_>) -> bool {
-    match strings.us_privacy {
-        Once::Absent => false,
-        Once::Given(text) => us_privacy::opts_out(text),
-        Once::Malformed => true,
-    }
-}
-
 /// An opt-out is set again with every hit that carries it, so that no cookie's end ends it; a
-/// withdrawal takes the id away.
-fn changes_of_refusal(site: &Site, found: &Findings<'_>, relayed: Once<Relayed>, reason: Reason) -> Vec<Change> {
+/// withdrawal takes the id away. Who objected under an id gets the opt-out cookie in its place; who was
+/// erased loses the id, so that the next visit is nobody's known.
+fn changes_of_refusal(site: &Site, found: &Findings<'_>, standing: Standing, relayed: Once<Relayed>, reason: Reason) -> Vec<Change> {
     let mut changes = Vec::new();
-    if found.opted_out && reason != Reason::Child {
-        changes.push(Change::OptOut((!found.opted_out_everywhere).then(|| site.key.clone())));
+    if reason != Reason::Child {
+        changes.extend(found.opted_out_everywhere.then_some(Change::OptOut(None)));
+        changes.extend((found.opted_out_here || standing.objected).then(|| Change::OptOut(Some(site.key.clone()))));
     }
-    let withdrawn = found.opted_out
+    let withdrawn = found.opted_out()
+        || standing.objected
+        || standing.erased
+        || reason == Reason::Child
         || relayed == Once::Given(Relayed::Denied)
         || found.consent == cookies::Remembered::Denied
         || reason == Reason::ConsentString;
@@ -312,25 +330,87 @@ fn changes_of_refusal(site: &Site, found: &Findings<'_>, relayed: Once<Relayed>,
     changes
 }
 
-/// Who it is, as far as the grounds allow it to be known.
-fn identify(book: &Rulebook, site: &Site, grounds: Grounds, found: &Findings<'_>, place: &Place, hit: &RawHit<'_>) -> (Option<Id>, Vec<Change>) {
+/// How those stand who the hit may be of. Only this is made of their ids before the ruling, and only
+/// where somebody is suppressed at all.
+fn standing(book: &Rulebook, suppressed: &Suppressions, site: &Site, found: &Findings<'_>, place: &Place, hit: &RawHit<'_>) -> Standing {
+    if suppressed.is_empty() {
+        return Standing::default();
+    }
+    let proven = found.ids.into_iter().flatten().filter_map(|value| book.key.prove(&site.key, value));
+    let is_daily = site.identity == IdentityMode::Daily || hit.protocol == Protocol::Import;
+    let daily = if is_daily { daily(book, site, place, hit) } else { None };
+    let named = Name::of(&hit.claims, site.personal_information).map(|name| book.key.pseudonym(&site.key, name.kind, name.text));
+    proven.chain(daily).chain(named).fold(Standing::default(), |all, visitor| all.and(suppressed.standing(site.key.as_str(), visitor)))
+}
+
+/// The visitor's user agent: the sender's word for it, or the header, which a server sends of itself.
+fn user_agent<'a>(hit: &RawHit<'a>) -> &'a [u8] {
+    match (*hit.claims.user_agent.reveal(), hit.channel) {
+        (Some(claimed), _) => claimed.as_bytes(),
+        (None, Channel::Server | Channel::Telephony) => b"",
+        (None, Channel::Web | Channel::Mobile | Channel::Log) => hit.user_agent.reveal(),
+    }
+}
+
+/// Who it is, as far as the grounds allow it to be known: the client's own name of a person where its
+/// contract takes such names, then our cookie, then the sender's name of a device or a caller.
+fn identify(book: &Rulebook, site: &Site, grounds: Grounds, found: &Findings<'_>, place: &Place, hit: &RawHit<'_>, ids: &mut Ids) -> (Option<Id>, Vec<Change>) {
     match grounds.identity {
         IdentityMode::None => (None, Vec::new()),
         // A line of a log has no cookie and cannot be given one.
         IdentityMode::Cookie if hit.protocol == Protocol::Import => (daily(book, site, place, hit), Vec::new()),
         IdentityMode::Daily => (daily(book, site, place, hit), Vec::new()),
         IdentityMode::Cookie => {
+            let named = |name: Name<'_>| (Some(book.key.pseudonym(&site.key, name.kind, name.text)), Vec::new());
+            let name = Name::of(&hit.claims, site.personal_information);
+            if let Some(name) = name
+                && name.kind == PERSON
+            {
+                return named(name);
+            }
             if let Some(known) = found.ids.into_iter().flatten().find_map(|value| book.key.prove(&site.key, value)) {
                 return (Some(known), Vec::new());
             }
-            let visitor = fresh_id();
+            if let Some(name) = name {
+                return named(name);
+            }
+            if is_not_the_visitor(hit.channel) {
+                return (None, Vec::new());
+            }
+            let visitor = ids.fresh();
             let value = book.key.sign(&site.key, visitor);
             (Some(visitor), vec![Change::Identify { site: site.key.clone(), value }])
         }
     }
 }
 
-/// The id of one day; none where the network is unknown, for then all would be one.
+/// A sender's name of its visitor, and of what kind it is.
+#[derive(Clone, Copy)]
+struct Name<'a> {
+    kind: &'static str,
+    text: &'a str,
+}
+
+const PERSON: &str = "person";
+
+impl<'a> Name<'a> {
+    fn of(claims: &Claims<'a>, takes_persons: bool) -> Option<Self> {
+        let person = claims.user.reveal().filter(|_| takes_persons);
+        [(PERSON, person), ("caller", *claims.caller.reveal()), ("device", *claims.device.reveal())]
+            .into_iter()
+            .find_map(|(kind, text)| text.map(|text| Self { kind, text }))
+    }
+}
+
+/// Who connects is a server that speaks for many: its address and its cookies are nobody's.
+const fn is_not_the_visitor(channel: Channel) -> bool {
+    match channel {
+        Channel::Server | Channel::Telephony => true,
+        Channel::Web | Channel::Mobile | Channel::Log => false,
+    }
+}
+
+/// The id of one day; none where nothing tells visitors apart, for then all would be one.
 fn daily(book: &Rulebook, site: &Site, place: &Place, hit: &RawHit<'_>) -> Option<Id> {
     let moment = match (hit.protocol, hit.draft.occurred_at.and_then(Moment::from_millis)) {
         (Protocol::Import, Some(occurred)) => occurred,
@@ -338,16 +418,11 @@ fn daily(book: &Rulebook, site: &Site, place: &Place, hit: &RawHit<'_>) -> Optio
     };
     let day = moment.day();
     let salt = book.salts.of(day)?;
-    Some(identity::daily(&salt, &site.key, day, place.network.as_deref()?, hit.user_agent.reveal()))
-}
-
-/// Sixteen random bytes of the operating system.
-fn fresh_id() -> Id {
-    let mut bytes = [0; 16];
-    if let Err(error) = getrandom::fill(&mut bytes) {
-        // Without randomness ids could be guessed: none is better. It has not been seen on any system
-        // that starts; the row is kept with an id that belongs to nobody.
-        tracing::error!(%error, "the system gives no random bytes");
+    if let Some(name) = Name::of(&hit.claims, site.personal_information) {
+        return Some(identity::daily(&salt, &site.key, day, name.kind, name.text.as_bytes()));
     }
-    Id(bytes)
+    if is_not_the_visitor(hit.channel) {
+        return None;
+    }
+    Some(identity::daily(&salt, &site.key, day, place.network.as_deref()?, user_agent(hit)))
 }

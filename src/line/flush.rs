@@ -4,7 +4,7 @@
 //! so that the second table gets what the first got; while the lake is away the journal keeps everything, up to its
 //! bound. Spawns nothing: `app` runs it on a thread of its own.
 
-use super::intake::Order;
+use super::intake::Journal;
 use super::ledger::Ledger;
 use crate::hit::clock::{Clock, Moment};
 use crate::journal::frame::Frame;
@@ -13,14 +13,13 @@ use crate::journal::segment::{Register, Sealed, frames_of};
 use crate::lake::load::{Lake, LoadError, Loaded, Portion};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 /// Carries segments to the lake.
 pub struct Flusher {
     pub lake: Lake,
     pub register: Arc<Register>,
-    pub journals: Vec<SyncSender<Order>>,
+    pub journals: Vec<Journal>,
     pub ledger: Arc<Ledger>,
     pub figures: Arc<Figures>,
     pub clock: Clock,
@@ -35,6 +34,8 @@ pub struct Figures {
     pub failures: AtomicU64,
     pub torn_bytes: AtomicU64,
     pub files: AtomicU64,
+    /// So many subjects were erased a while before the last flush began of which no segment is left.
+    pub erased: AtomicU64,
     /// Seconds since the epoch, 0 = never.
     pub last_success: AtomicI64,
 }
@@ -92,7 +93,7 @@ impl Flusher {
     /// open, and `ready` stops below it.
     fn seal_all(&self) {
         let (done, sealed) = std::sync::mpsc::sync_channel(self.journals.len());
-        let asked = self.journals.iter().filter(|journal| journal.try_send(Order::Seal { done: done.clone() }).is_ok()).count();
+        let asked = self.journals.iter().filter(|journal| journal.ask_to_seal(&done)).count();
         for _ in 0..asked {
             if sealed.recv_timeout(SEAL_WAIT).is_err() {
                 tracing::warn!("a journal did not end its segment in time");

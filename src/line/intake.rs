@@ -1,9 +1,12 @@
 //! Owns the door of the journal: many hits, one write, one `fdatasync`, and only then the replies.
 //!
-//! Each worker fills a group while the group before it is being made durable by a thread of its own;
-//! one group is in flight, the next one fills meanwhile. Promises: a ticket says "durable" only after
+//! Each worker fills a group while the group before it is being made durable; one group is in flight, the
+//! next one fills meanwhile. Where a reply waits for the disk, a thread of its own does the waiting; where
+//! it waits for `write()` alone, the worker writes, which takes less than waking another thread and being
+//! woken by it. Promises: a ticket says "durable" only after
 //! the journal said so; a group that failed is failed for all its hits, and none of it is in the lake;
-//! what the ledger and the board count are the very bytes that became durable. Limits: a group of at
+//! the ledger counts a group when it is durable, by counts made with its very frames; the board is told
+//! every 100 ms, of nothing that failed. Limits: a group of at
 //! most 8 MiB, beyond which hits fail at once, since the disk is far behind.
 
 use super::board::{Board, Portion};
@@ -12,26 +15,29 @@ use super::ledger::{self, Counts, Ledger};
 use crate::hit::clock::Hour;
 use crate::hit::outcome::Outcome;
 use crate::journal::frame;
-use crate::journal::replay::replay;
-use crate::journal::segment::{Register, Writer};
+use crate::journal::segment::Writer;
 use crate::rules::gate::Interaction;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::hash::RandomState;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 /// The worker's side: fills groups. Lives and dies on the worker's thread.
 pub struct Intake {
     filling: RefCell<Group>,
     unwritten: RefCell<Counts>,
     tallies: RefCell<Counts>,
+    /// The room of a group that is done with, for the next.
+    spare: RefCell<Group>,
+    board: Arc<Board>,
+    /// What the board is to be told.
+    portion: RefCell<Portion>,
     wake: tokio::sync::Notify,
-    orders: SyncSender<Order>,
+    journal: Journal,
     repeats: Arc<Repeats>,
     ledger: Arc<Ledger>,
     worker: usize,
@@ -59,23 +65,50 @@ struct Fate {
 /// A hit's place in a group: resolves to whether it became durable.
 pub struct Ticket(Rc<Fate>);
 
+/// The way to a worker's journal.
+#[derive(Clone)]
+pub enum Journal {
+    /// The worker writes; who wants a segment ended takes turns with it.
+    Here(Arc<Mutex<Writer>>),
+    /// A thread of its own writes and waits for the disk: `keep_journal`.
+    There(SyncSender<Order>),
+}
+
 /// What the journal's thread is asked to do.
 pub enum Order {
-    Append { frames: Vec<u8>, done: tokio::sync::oneshot::Sender<(Vec<u8>, bool)> },
+    /// `done` is told the segment, where it became durable.
+    Append { frames: Vec<u8>, done: tokio::sync::oneshot::Sender<(Vec<u8>, Option<u64>)> },
     /// End the segment being written, so that the lake can have it.
     Seal { done: SyncSender<()> },
+}
+
+impl Journal {
+    /// Asks for the segment being written to end; `done` is told when it has. `false` where the journal
+    /// takes no orders.
+    pub fn ask_to_seal(&self, done: &SyncSender<()>) -> bool {
+        match self {
+            Self::Here(writer) => {
+                writer.lock().unwrap_or_else(PoisonError::into_inner).seal();
+                done.try_send(()).is_ok()
+            }
+            Self::There(orders) => orders.try_send(Order::Seal { done: done.clone() }).is_ok(),
+        }
+    }
 }
 
 const GROUP_BYTES_MAX: usize = 8 << 20;
 
 impl Intake {
-    pub fn new(worker: usize, orders: SyncSender<Order>, repeats: Arc<Repeats>, ledger: Arc<Ledger>) -> Self {
+    pub fn new(worker: usize, journal: Journal, repeats: Arc<Repeats>, ledger: Arc<Ledger>, board: Arc<Board>, hasher: RandomState) -> Self {
         Self {
             filling: RefCell::default(),
             unwritten: RefCell::default(),
             tallies: RefCell::default(),
+            spare: RefCell::default(),
+            board,
+            portion: RefCell::new(Portion::new(hasher)),
             wake: tokio::sync::Notify::new(),
-            orders,
+            journal,
             repeats,
             ledger,
             worker,
@@ -90,11 +123,14 @@ impl Intake {
         if group.frames.len() > GROUP_BYTES_MAX {
             return None;
         }
+        if group.frames.is_empty() {
+            self.wake.notify_one();
+        }
         frame::write_interaction(interaction, &mut group.frames);
         group.noted.extend(noted);
         let record = interaction.record();
-        ledger::add_to(&mut group.stored, record.text(crate::hit::record::Text::Site), record.received_at.hour(), Outcome::Stored, 1);
-        self.wake.notify_one();
+        ledger::add_stored(&mut group.stored, record);
+        self.portion.borrow_mut().count(record);
         Some(Ticket(group.fate.clone()))
     }
 
@@ -115,6 +151,9 @@ impl Intake {
 
     /// Moves what was tallied into the group being filled; every 100 ms, and before the end.
     pub fn turn_in_tallies(&self) {
+        if !self.portion.borrow().is_empty() {
+            self.board.add(self.portion.borrow_mut().take());
+        }
         let counts = std::mem::take(&mut *self.tallies.borrow_mut());
         let mut unwritten = self.unwritten.borrow_mut();
         ledger::merge(&mut unwritten, counts);
@@ -122,8 +161,8 @@ impl Intake {
             return;
         }
         let mut group = self.filling.borrow_mut();
-        for ((site, hour), outcomes) in unwritten.iter() {
-            for (outcome, count) in Outcome::ALL.into_iter().zip(outcomes.0).filter(|(_, count)| *count > 0) {
+        for ((site, hour), account) in unwritten.iter() {
+            for (outcome, count) in Outcome::ALL.into_iter().zip(account.ends.0).filter(|(_, count)| *count > 0) {
                 frame::write_tally(site, *hour, outcome, count, &mut group.frames);
             }
         }
@@ -138,37 +177,42 @@ impl Intake {
 
     /// Sends the group being filled and waits for its fate; whether there was one.
     async fn send_group(&self) -> bool {
-        let group = self.filling.take();
-        if group.frames.is_empty() {
+        if self.filling.borrow().frames.is_empty() {
             return false;
         }
-        let (done, fate) = tokio::sync::oneshot::channel();
-        let sent = self.orders.try_send(Order::Append { frames: group.frames, done });
-        let is_durable = match sent {
-            Ok(()) => fate.await.is_ok_and(|(mut frames, is_durable)| {
-                let mut filling = self.filling.borrow_mut();
-                if filling.frames.is_empty() {
-                    frames.clear();
-                    filling.frames = frames;
-                }
-                is_durable
-            }),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        let mut group = self.filling.replace(self.spare.take());
+        let segment = match &self.journal {
+            Journal::Here(writer) => appended(&mut writer.lock().unwrap_or_else(PoisonError::into_inner), &group.frames),
+            Journal::There(orders) => {
+                let (done, said) = tokio::sync::oneshot::channel();
+                let sent = orders.try_send(Order::Append { frames: std::mem::take(&mut group.frames), done });
+                let (frames, segment) = if sent.is_ok() { said.await.unwrap_or_default() } else { Default::default() };
+                group.frames = frames;
+                segment
+            }
         };
-        for noted in group.noted {
-            self.repeats.settle(noted, is_durable);
+        // The ledger before the reply: who asks after its answer finds itself counted.
+        if let Some(segment) = segment {
+            self.ledger.add(segment, [&group.stored, &group.tallies]);
         }
-        group.fate.is_durable.set(Some(is_durable));
-        for waiting in group.fate.waiting.take() {
+        for noted in group.noted.drain(..) {
+            self.repeats.settle(noted, segment.is_some());
+        }
+        group.fate.is_durable.set(Some(segment.is_some()));
+        for waiting in std::mem::take(&mut group.fate).waiting.take() {
             waiting.wake();
         }
-        self.note(is_durable, group.tallies, group.stored);
+        self.note(segment.is_some(), &mut group);
+        group.frames.clear();
+        group.stored.clear();
+        group.tallies.clear();
+        self.spare.replace(group);
         true
     }
 
     /// A failed group's hits are counted as `failed` once there is a journal to count them in; until
     /// then the ledger shows them as unwritten.
-    fn note(&self, is_durable: bool, tallies: Counts, stored: Counts) {
+    fn note(&self, is_durable: bool, group: &mut Group) {
         if is_durable {
             if self.is_failing.replace(false) {
                 self.ledger.show_unwritten(self.worker, Counts::new());
@@ -179,10 +223,12 @@ impl Intake {
         if !self.is_failing.replace(true) {
             tracing::error!(worker = self.worker, "the journal takes no hits: they are answered 503 until it does");
         }
+        // What failed must not show: with it goes what came since the board was last told.
+        self.portion.borrow_mut().take();
         let mut unwritten = self.unwritten.borrow_mut();
-        ledger::merge(&mut unwritten, tallies);
-        for ((site, hour), outcomes) in stored {
-            ledger::add_to(&mut unwritten, &site, hour, Outcome::Failed, outcomes.of(Outcome::Stored));
+        ledger::merge(&mut unwritten, std::mem::take(&mut group.tallies));
+        for ((site, hour), account) in &group.stored {
+            ledger::add_to(&mut unwritten, site, *hour, Outcome::Failed, account.ends.of(Outcome::Stored));
         }
         self.ledger.show_unwritten(self.worker, unwritten.clone());
     }
@@ -202,52 +248,26 @@ impl Future for Ticket {
     }
 }
 
-/// The journal's thread of one worker: appends groups and counts what became durable. Returns when
-/// nobody can give it an order any more, with its segment sealed.
-pub fn keep_journal(orders: &Receiver<Order>, register: Arc<Register>, sync: bool, ledger: &Ledger, board: &Board, hasher: RandomState) {
-    let mut writer = Writer::new(register, sync);
-    let mut portion = Portion::new(hasher);
-    let mut groups = 0;
-    loop {
-        match orders.recv_timeout(HAND_OVER_EVERY) {
-            Ok(Order::Append { frames, done }) => {
-                groups += 1;
-                let appended = writer.append(&frames);
-                if let Err(error) = &appended {
-                    tracing::warn!(%error, "a group of hits was not made durable");
-                }
-                let segment = appended.ok();
-                if let Some(segment) = segment {
-                    // The ledger before the reply: who asks after its answer finds itself counted.
-                    let mut counts = Counts::new();
-                    replay(&frames, |frame| {
-                        ledger::count(&frame, &mut counts);
-                        if let frame::Frame::Interaction(record) = &frame {
-                            portion.count(record);
-                        }
-                    });
-                    ledger.add(segment, counts);
-                }
+/// The journal's thread of one worker, where a reply waits for the disk. Returns when nobody can give it an
+/// order any more, with its segment sealed.
+pub fn keep_journal(orders: &Receiver<Order>, mut writer: Writer) {
+    while let Ok(order) = orders.recv() {
+        match order {
+            Order::Append { frames, done } => {
+                let segment = appended(&mut writer, &frames);
                 // A worker that is gone needs no answer.
-                let _ = done.send((frames, segment.is_some()));
+                let _ = done.send((frames, segment));
             }
-            Ok(Order::Seal { done }) => {
+            Order::Seal { done } => {
                 writer.seal();
                 let _ = done.send(());
-            }
-            Err(RecvTimeoutError::Timeout) => groups = GROUPS_A_PORTION,
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        if groups >= GROUPS_A_PORTION {
-            groups = 0;
-            if !portion.is_empty() {
-                board.add(portion.take());
             }
         }
     }
     writer.seal();
 }
 
-/// The board is told after 100 ms of silence, or after so many groups: some tens of milliseconds under load.
-const HAND_OVER_EVERY: Duration = Duration::from_millis(100);
-const GROUPS_A_PORTION: u32 = 64;
+/// The segment that a group is durable in.
+fn appended(writer: &mut Writer, frames: &[u8]) -> Option<u64> {
+    writer.append(frames).inspect_err(|error| tracing::warn!(%error, "a group of hits was not made durable")).ok()
+}

@@ -1,19 +1,20 @@
 //! Owns the ledger's part in memory: how hits ended that the lake does not have yet.
 //!
-//! The ledger is `trends` where `dimension = 'outcome'`, and what stands here on top of it. Counts come
+//! The ledger is `trends` where `dimension` is `outcome` or `scrubbed`, and what stands here on top of it. Counts come
 //! from frames that are durable in the journal, kept by segment, so that a reader who sees the lake at
 //! segment N adds the segments above N and is exact. Promises: what is counted here is what a replay
 //! after a crash would count. Never counts one hit twice, never holds anything of a visitor.
 
 use crate::hit::clock::Hour;
-use crate::hit::outcome::{Ends, Outcome};
-use crate::hit::record::Text;
+use crate::hit::outcome::{Account, Outcome};
+use crate::hit::record::{Record, Text};
 use crate::journal::frame::Frame;
-use std::collections::{BTreeMap, HashMap};
+use hashbrown::{Equivalent, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many hits of a site ended how in an hour.
-pub type Counts = HashMap<(Arc<str>, Hour), Ends>;
+/// How many hits of a site ended how in an hour, and what was removed from them.
+pub type Counts = HashMap<(Arc<str>, Hour), Account>;
 
 /// Counts by segment, for what the lake may not have yet.
 #[derive(Default)]
@@ -28,19 +29,19 @@ struct State {
     unwritten: BTreeMap<usize, Counts>,
     committed: u64,
     /// Since the start, for metrics.
-    totals: BTreeMap<Arc<str>, Ends>,
+    totals: BTreeMap<Arc<str>, Account>,
 }
 
 impl Ledger {
     /// Adds durable counts of a segment.
-    pub fn add(&self, segment: u64, counts: Counts) {
+    pub fn add<'c>(&self, segment: u64, counts: impl IntoIterator<Item = &'c Counts>) {
         let mut state = self.lock();
         let State { segments, totals, .. } = &mut *state;
         let there = segments.entry(segment).or_default();
-        for ((site, _), ends) in &counts {
-            totals.entry(site.clone()).or_default().add(*ends);
+        for (key, account) in counts.into_iter().flatten() {
+            totals.entry(key.0.clone()).or_default().add(*account);
+            there.entry(key.clone()).or_default().add(*account);
         }
-        merge(there, counts);
     }
 
     /// Shows the counts that a worker could not journal yet, in place of those it showed before.
@@ -67,14 +68,14 @@ impl Ledger {
         let state = self.lock();
         let mut sums = Counts::new();
         let parts = state.segments.range(segment + 1..).map(|(_, counts)| counts).chain(state.unwritten.values());
-        for (key, ends) in parts.flatten() {
-            sums.entry(key.clone()).or_default().add(*ends);
+        for (key, account) in parts.flatten() {
+            sums.entry(key.clone()).or_default().add(*account);
         }
         sums
     }
 
-    /// How hits of each site ended since the start.
-    pub fn totals(&self) -> BTreeMap<Arc<str>, Ends> {
+    /// How hits of each site ended since the start, and what was removed from them.
+    pub fn totals(&self) -> BTreeMap<Arc<str>, Account> {
         self.lock().totals.clone()
     }
 
@@ -87,21 +88,41 @@ impl Ledger {
 /// Counts a durable frame.
 pub fn count(frame: &Frame<'_>, counts: &mut Counts) {
     match frame {
-        Frame::Interaction(record) => {
-            add_to(counts, record.text(Text::Site), record.received_at.hour(), Outcome::Stored, 1);
-        }
+        Frame::Interaction(record) => add_stored(counts, record),
         Frame::Tally { site, hour, outcome, count } => add_to(counts, site, *hour, *outcome, *count),
     }
 }
 
+/// Counts an interaction that is kept.
+pub fn add_stored(counts: &mut Counts, record: &Record<'_>) {
+    let account = account(counts, record.text(Text::Site), record.received_at.hour());
+    account.ends.0[Outcome::Stored.index()] += 1;
+    account.scrubbed.add(record.scrubbed);
+}
+
 pub fn add_to(counts: &mut Counts, site: &str, hour: Hour, outcome: Outcome, count: u64) {
-    counts.entry((site.into(), hour)).or_default().0[outcome.index()] += count;
+    account(counts, site, hour).ends.0[outcome.index()] += count;
+}
+
+/// The account of a site and hour; its key is copied only where it is new.
+fn account<'c>(counts: &'c mut Counts, site: &str, hour: Hour) -> &'c mut Account {
+    counts.raw_entry_mut().from_key(&Key(site, hour)).or_insert_with(|| ((site.into(), hour), Account::default())).1
+}
+
+/// A key of `Counts` that owns nothing: hits are counted without a copy of their site's name.
+#[derive(Hash)]
+struct Key<'a>(&'a str, Hour);
+
+impl Equivalent<(Arc<str>, Hour)> for Key<'_> {
+    fn equivalent(&self, key: &(Arc<str>, Hour)) -> bool {
+        (self.0, self.1) == (&*key.0, key.1)
+    }
 }
 
 /// Adds all counts of `from`.
 pub fn merge(into: &mut Counts, from: Counts) {
-    for (key, ends) in from {
-        into.entry(key).or_default().add(ends);
+    for (key, account) in from {
+        into.entry(key).or_default().add(account);
     }
 }
 
@@ -118,14 +139,14 @@ mod tests {
     }
 
     fn above(ledger: &Ledger, segment: u64) -> u64 {
-        ledger.above(segment).values().map(|outcomes| outcomes.of(Outcome::Stored)).sum()
+        ledger.above(segment).values().map(|account| account.ends.of(Outcome::Stored)).sum()
     }
 
     #[test]
     fn a_reader_behind_by_one_commit_still_adds_up() {
         let ledger = Ledger::default();
         for segment in 1..=3 {
-            ledger.add(segment, stored(1));
+            ledger.add(segment, [&stored(1)]);
         }
         assert_eq!(above(&ledger, 0), 3);
         ledger.committed(1);

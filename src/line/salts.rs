@@ -10,6 +10,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
+use zeroize::Zeroize;
 
 /// The salts of daily ids.
 pub enum Salts {
@@ -38,24 +39,35 @@ impl Salts {
         {
             return (day == *known).then(|| salt.clone());
         }
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).ok()?;
-        if let Err(error) = overwrite(path, day, &bytes) {
+        let mut salt = DailySalt([0; 32]);
+        getrandom::fill(&mut salt.0).ok()?;
+        if let Err(error) = overwrite(path, day, &salt) {
             tracing::warn!(%error, "today's salt is in memory only: daily ids change with a restart");
         }
-        *today = Some((day, DailySalt(bytes)));
-        Some(DailySalt(bytes))
+        *today = Some((day, salt.clone()));
+        Some(salt)
     }
 
-    /// Reads the salt that an earlier process of the same day left in `path`.
+    /// Destroys the salt of a day that is over, whether or not anybody came since.
+    pub fn let_go(&self, today: Day) {
+        let Self::Kept { path, today: kept } = self else { return };
+        let mut kept = kept.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.as_ref().is_some_and(|(day, _)| *day < today) {
+            *kept = None;
+            if let Err(error) = overwrite(path, Day(0), &DailySalt([0; 32])) {
+                tracing::error!(%error, path = %path.display(), "yesterday's salt cannot be wiped from its file: delete it");
+            }
+        }
+    }
+
+    /// Reads the salt that an earlier process left in `path`, to be used if it is of the same day.
     pub fn open(path: &Path) -> io::Result<Self> {
         let today = match std::fs::File::open(path) {
             Ok(mut file) => {
                 let mut bytes = [0; LENGTH];
-                match file.read_exact(&mut bytes) {
-                    Ok(()) => parse(&bytes),
-                    Err(_) => None,
-                }
+                let read = file.read_exact(&mut bytes).ok().and_then(|()| parse(&bytes));
+                bytes.zeroize();
+                read
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -66,11 +78,11 @@ impl Salts {
 
 fn derived(secret: &[u8; 32], day: Day) -> DailySalt {
     let half = |which: &[u8]| keyed_hash(secret, &[b"salt", which, &day.0.to_le_bytes()]).0;
-    let mut salt = [0; 32];
-    let (first, second) = salt.split_at_mut(16);
+    let mut salt = DailySalt([0; 32]);
+    let (first, second) = salt.0.split_at_mut(16);
     first.copy_from_slice(&half(b"first"));
     second.copy_from_slice(&half(b"second"));
-    DailySalt(salt)
+    salt
 }
 
 const LENGTH: usize = 40;
@@ -81,12 +93,12 @@ fn parse(bytes: &[u8; LENGTH]) -> Option<(Day, DailySalt)> {
 }
 
 /// Writes over the old salt in place, so that no second copy of it stays in a file's old blocks.
-fn overwrite(path: &Path, day: Day, salt: &[u8; 32]) -> io::Result<()> {
+fn overwrite(path: &Path, day: Day, salt: &DailySalt) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&day.0.to_le_bytes())?;
-    file.write_all(salt)?;
+    file.write_all(&salt.0)?;
     file.sync_all()
 }
 
@@ -116,5 +128,18 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         assert!(!bytes.windows(32).any(|window| window == first.0));
         assert_eq!(bytes.len(), 40);
+    }
+
+    #[test]
+    fn a_day_that_is_over_has_no_salt_though_nobody_came_since() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("salt");
+        let salt = Salts::open(&path).unwrap().of(Day(5)).unwrap();
+        let later = Salts::open(&path).unwrap();
+        later.let_go(Day(5));
+        assert_eq!(later.of(Day(5)).unwrap().0, salt.0);
+        later.let_go(Day(6));
+        assert_eq!(std::fs::read(&path).unwrap(), [0; 40]);
+        assert_ne!(later.of(Day(5)).unwrap().0, salt.0);
     }
 }

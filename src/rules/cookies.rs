@@ -5,15 +5,17 @@
 //! unpartitioned one), and the one that refuses wins; what cannot be read never grants. Never reads
 //! a cookie that is not the collector's.
 
+use super::identity::SignedId;
 use crate::hit::clock::Moment;
 use crate::hit::site::SiteKey;
+use std::fmt;
 
 /// What the visitor's cookies say about one site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Findings<'a> {
-    /// For this site or for every site.
-    pub opted_out: bool,
-    /// Opted out of every site of the collector: which cookie to set again.
+    /// Opted out of this site.
+    pub opted_out_here: bool,
+    /// Opted out of every site of the collector.
     pub opted_out_everywhere: bool,
     pub consent: Remembered,
     /// A header held bytes outside ASCII: nothing in it may be taken for consent (RFC 6265bis §5.7;
@@ -21,6 +23,12 @@ pub struct Findings<'a> {
     pub unreadable: bool,
     /// The values of the id cookies, unproven, first come first.
     pub ids: [Option<&'a [u8]>; 2],
+}
+
+impl Findings<'_> {
+    pub const fn opted_out(&self) -> bool {
+        self.opted_out_here || self.opted_out_everywhere
+    }
 }
 
 /// The choice remembered in the consent cookie.
@@ -53,7 +61,7 @@ fn note<'a>(findings: &mut Findings<'a>, own: &[u8], value: &'a [u8], site: &Sit
     let for_site = key == Some(site.as_str().as_bytes());
     // An opt-out's name may differ in case and its value be anything but `0`: read to refuse.
     if kind.eq_ignore_ascii_case(b"optout") && (key.is_none() || for_site) && value != b"0" {
-        findings.opted_out = true;
+        findings.opted_out_here |= for_site;
         findings.opted_out_everywhere |= key.is_none();
     } else if kind == b"consent" && for_site {
         findings.consent = match (findings.consent, read_consent(value, now)) {
@@ -113,8 +121,10 @@ pub enum Change {
     OptIn(Option<SiteKey>),
     /// Remember a choice.
     Consent { site: SiteKey, granted: bool, at: Moment },
+    /// Forget a choice: an opt-out that is taken back is not to bring an old consent back to life.
+    Unchoose(SiteKey),
     /// Set the id, from its first day and never prolonged.
-    Identify { site: SiteKey, value: String },
+    Identify { site: SiteKey, value: SignedId },
     /// Delete the id.
     Forget(SiteKey),
 }
@@ -126,33 +136,50 @@ const ID_SECONDS: i64 = 390 * 86_400;
 
 /// The `Set-Cookie` values of a change. A third party's cookie is set twice where it refuses: in the
 /// page's partition and outside of it; an id only in the partition, so that it follows nobody.
-pub fn set(change: &Change) -> Vec<String> {
-    match change {
-        Change::OptOut(site) => everywhere(&name("optout", site.as_ref()), "1", OPT_OUT_SECONDS),
-        Change::OptIn(site) => everywhere(&name("optout", site.as_ref()), "", 0),
-        Change::Consent { site, granted, at } => {
-            let purposes = if *granted { "m" } else { "-" };
-            everywhere(&name("consent", Some(site)), &format!("1.{purposes}.{}", at.seconds()), CONSENT_SECONDS)
+pub fn set(change: &Change) -> impl Iterator<Item = SetCookie<'_>> {
+    let (kind, site, value, seconds) = match change {
+        Change::OptOut(site) => ("optout", site.as_ref(), Value::Word("1"), OPT_OUT_SECONDS),
+        Change::OptIn(site) => ("optout", site.as_ref(), Value::Word(""), 0),
+        Change::Consent { site, granted, at } => ("consent", Some(site), Value::Consent { granted: *granted, at: *at }, CONSENT_SECONDS),
+        Change::Unchoose(site) => ("consent", Some(site), Value::Word(""), 0),
+        Change::Identify { site, value } => ("id", Some(site), Value::Id(*value), ID_SECONDS),
+        Change::Forget(site) => ("id", Some(site), Value::Word(""), 0),
+    };
+    let only_partitioned = matches!(change, Change::Identify { .. });
+    let places = [false, true].into_iter().filter(move |is_partitioned| *is_partitioned || !only_partitioned);
+    places.map(move |is_partitioned| SetCookie { kind, site, value, seconds, is_partitioned })
+}
+
+/// A cookie as `Set-Cookie` says it (RFC 6265bis §4.1).
+pub struct SetCookie<'a> {
+    kind: &'static str,
+    site: Option<&'a SiteKey>,
+    value: Value,
+    seconds: i64,
+    is_partitioned: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Value {
+    Word(&'static str),
+    Id(SignedId),
+    Consent { granted: bool, at: Moment },
+}
+
+impl fmt::Display for SetCookie<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "__Host-cp_{}", self.kind)?;
+        if let Some(site) = self.site {
+            write!(formatter, ".{site}")?;
         }
-        Change::Identify { site, value } => vec![partitioned(&name("id", Some(site)), value, ID_SECONDS)],
-        Change::Forget(site) => everywhere(&name("id", Some(site)), "", 0),
+        match self.value {
+            Value::Word(word) => write!(formatter, "={word}")?,
+            Value::Id(id) => write!(formatter, "={id}")?,
+            Value::Consent { granted, at } => write!(formatter, "=1.{}.{}", if granted { "m" } else { "-" }, at.seconds())?,
+        }
+        write!(formatter, "; Max-Age={}; Path=/; Secure; HttpOnly; SameSite=None", self.seconds)?;
+        if self.is_partitioned { formatter.write_str("; Partitioned") } else { Ok(()) }
     }
-}
-
-fn name(kind: &str, site: Option<&SiteKey>) -> String {
-    site.map_or_else(|| format!("__Host-cp_{kind}"), |site| format!("__Host-cp_{kind}.{site}"))
-}
-
-fn partitioned(name: &str, value: &str, seconds: i64) -> String {
-    format!("{}; Partitioned", unpartitioned(name, value, seconds))
-}
-
-fn unpartitioned(name: &str, value: &str, seconds: i64) -> String {
-    format!("{name}={value}; Max-Age={seconds}; Path=/; Secure; HttpOnly; SameSite=None")
-}
-
-fn everywhere(name: &str, value: &str, seconds: i64) -> Vec<String> {
-    vec![unpartitioned(name, value, seconds), partitioned(name, value, seconds)]
 }
 
 #[cfg(test)]
@@ -178,12 +205,12 @@ mod tests {
             &[b"x=y", b"__HOST-cp_OptOut=yes"],
             &[b"\xff=1; \t__Host-cp_optout=1"],
         ] {
-            assert!(find(headers).opted_out, "{headers:?}");
+            assert!(find(headers).opted_out(), "{headers:?}");
         }
         for headers in [
             &b"__Host-cp_optout=0"[..], b"__Host-cp_optout.other=1", b"cp_optout=1", b"\xe2\x80\x80__Host-cp_optout=1", b"",
         ] {
-            assert!(!find(&[headers]).opted_out, "{headers:?}");
+            assert!(!find(&[headers]).opted_out(), "{headers:?}");
         }
     }
 
@@ -213,7 +240,7 @@ mod tests {
     #[test]
     fn what_is_set_is_host_bound_and_reads_back() {
         let site = SiteKey::parse("acme").unwrap();
-        let set = set(&Change::Consent { site, granted: true, at: NOW });
+        let set: Vec<String> = set(&Change::Consent { site, granted: true, at: NOW }).map(|cookie| cookie.to_string()).collect();
         assert_eq!(set.len(), 2);
         for cookie in &set {
             assert!(cookie.contains("; Path=/; Secure; HttpOnly; SameSite=None"));
@@ -221,7 +248,7 @@ mod tests {
             assert_eq!(find(&[pair.as_bytes()]).consent, Remembered::Granted);
         }
         assert_eq!(
-            super::set(&Change::OptOut(None))[1],
+            super::set(&Change::OptOut(None)).last().unwrap().to_string(),
             "__Host-cp_optout=1; Max-Age=34560000; Path=/; Secure; HttpOnly; SameSite=None; Partitioned"
         );
     }
@@ -236,7 +263,7 @@ mod tests {
         #[test]
         fn an_opt_out_is_found_among_any_other_cookies(before in "[ -:<-~]{0,40}", after in "[ -:<-~]{0,40}") {
             let header = format!("{before};__Host-cp_optout=1;{after}");
-            prop_assert!(find(&[header.as_bytes()]).opted_out);
+            prop_assert!(find(&[header.as_bytes()]).opted_out());
         }
     }
 }

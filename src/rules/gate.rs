@@ -1,6 +1,6 @@
 //! Owns `Interaction`, what is kept of a hit, and is its only maker.
 //!
-//! Promises: every text in it went through `rules::scrub`; it is made only with the grounds of a
+//! Promises: every text in it went through `rules::scrub`, and what that removed is counted in it; it is made only with the grounds of a
 //! `Ruling::Keep`; it holds a network and a country, never an address, never a user agent, never a
 //! cookie. The journal and the lake accept nothing else, so nothing goes around the gate.
 
@@ -13,6 +13,7 @@ use crate::hit::clock::Moment;
 use crate::hit::draft::Draft;
 use crate::hit::field::{Channel, Id, Protocol};
 use crate::hit::record::{Number, Record, Text};
+use crate::hit::scrubbed::Scrubbed;
 use crate::hit::site::Site;
 use bumpalo::Bump;
 
@@ -39,6 +40,8 @@ pub struct Facts<'a> {
     pub referer: &'a [u8],
     pub accept_language: Option<&'a str>,
     pub echo: Echo<'a>,
+    /// What was removed before: from an event id that was not kept.
+    pub removed: Scrubbed,
 }
 
 /// Mints a row.
@@ -47,18 +50,18 @@ pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
     let draft = &facts.draft;
     let from_header = || std::str::from_utf8(facts.referer).ok().filter(|text| !text.is_empty());
     let raw_page = draft.page_url.or_else(from_header);
-    let page = clean_url(raw_page, facts.echo, arena);
-    let referrer = clean_url(draft.referrer_url, facts.echo, arena);
-    let target = clean_url(draft.target_url, facts.echo, arena);
-    let short = |input: Option<&'a str>, length_max| {
-        input.map_or("", |input| scrub::text(input, length_max, facts.echo, arena))
-    };
-    let utm = |key| {
-        let value = raw_page.and_then(|url| scrub::query_value(url, key, arena));
-        short(value, UTM_LENGTH_MAX)
-    };
+    let mut scrubbed = facts.removed;
+    let removed = &mut scrubbed;
+    let [page, referrer, target] = [raw_page, draft.referrer_url, draft.target_url]
+        .map(|url| url.map_or_else(CleanUrl::default, |url| scrub::url(url, facts.echo, removed, arena)));
     let [utm_source, utm_medium, utm_campaign, utm_term, utm_content] =
-        ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"].map(utm);
+        ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"]
+            .map(|key| raw_page.map_or("", |url| scrub::parameter(url, key, UTM_LENGTH_MAX, facts.echo, removed, arena)));
+    let [event, page_title, element] =
+        [(draft.event, EVENT_LENGTH_MAX), (draft.page_title, TITLE_LENGTH_MAX), (draft.element, ELEMENT_LENGTH_MAX)]
+            .map(|(text, length_max)| text.map_or("", |text| scrub::text(text, length_max, facts.echo, removed, arena)));
+    let properties =
+        draft.properties.iter().map(|(key, value)| scrub::property(key, value, facts.echo, removed, arena)).collect();
     let source = facts.sources.attribute(
         given(page.host),
         given(referrer.host),
@@ -71,11 +74,11 @@ pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
     for (column, value) in [
         (Text::Site, facts.site.key.as_str()),
         (Text::EventId, facts.event_id),
-        (Text::Event, given(short(draft.event, EVENT_LENGTH_MAX)).unwrap_or("page_view")),
+        (Text::Event, given(event).unwrap_or("page_view")),
         (Text::PageUrl, page.url),
         (Text::PageHost, page.host),
         (Text::PagePath, page.path),
-        (Text::PageTitle, short(draft.page_title, TITLE_LENGTH_MAX)),
+        (Text::PageTitle, page_title),
         (Text::ReferrerUrl, referrer.url),
         (Text::ReferrerHost, referrer.host),
         (Text::SourceName, source.name.as_deref().map_or("", |name| arena.alloc_str(name))),
@@ -86,7 +89,7 @@ pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
         (Text::UtmContent, utm_content),
         (Text::TargetUrl, target.url),
         (Text::TargetHost, target.host),
-        (Text::Element, short(draft.element, ELEMENT_LENGTH_MAX)),
+        (Text::Element, element),
         (Text::Network, facts.place.network.as_deref().unwrap_or("")),
         (Text::Browser, facts.agent.browser.as_deref().unwrap_or("")),
         (Text::BrowserVersion, facts.agent.browser_version.as_deref().unwrap_or("")),
@@ -105,8 +108,6 @@ pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
     ] {
         numbers[column as usize] = value.map(|value| value.clamp(0, most));
     }
-    let properties =
-        draft.properties.iter().map(|(key, value)| scrub::property(key, value, facts.echo, arena)).collect();
 
     Interaction(Record {
         received_at: facts.received_at,
@@ -127,6 +128,7 @@ pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
         may_share: facts.grounds.may_share,
         protocol: facts.protocol,
         properties,
+        scrubbed,
     })
 }
 
@@ -139,9 +141,9 @@ impl<'a> Interaction<'a> {
 
 /// An event id as it may be kept: the sender's own, or `None` where it is none or tells of a person
 /// (then a fresh one is made, and repeats of it cannot be known).
-pub fn event_id<'a>(given: Option<&'a str>, echo: Echo<'_>, arena: &'a Bump) -> Option<&'a str> {
+pub fn event_id<'a>(given: Option<&'a str>, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> Option<&'a str> {
     let given = given?;
-    if scrub::text(given, usize::MAX, echo, arena) != given {
+    if scrub::text(given, usize::MAX, echo, removed, arena) != given {
         return None;
     }
     if given.len() <= EVENT_ID_LENGTH_MAX {
@@ -155,10 +157,6 @@ const EVENT_LENGTH_MAX: usize = 64;
 const TITLE_LENGTH_MAX: usize = 512;
 const ELEMENT_LENGTH_MAX: usize = 256;
 const UTM_LENGTH_MAX: usize = 128;
-
-fn clean_url<'a>(input: Option<&'a str>, echo: Echo<'_>, arena: &'a Bump) -> CleanUrl<'a> {
-    input.map_or_else(CleanUrl::default, |input| scrub::url(input, echo, arena))
-}
 
 const fn given(text: &str) -> Option<&str> {
     if text.is_empty() { None } else { Some(text) }

@@ -7,22 +7,25 @@
 
 use crate::hit::clock::Day;
 use crate::hit::field::Id;
-use crate::hit::site::SiteKey;
+use crate::hit::site::{Site, SiteKey};
 use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::sync::LazyLock;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
 
 /// The collector's own secret: signs ids, never leaves the process but to its file.
-pub struct SigningKey([u8; 32]);
+pub struct SigningKey(Keyed);
 
 impl SigningKey {
-    pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Keyed::new(&bytes))
     }
 
     /// The cookie's value: `VISITOR_ID.MAC`.
-    pub fn sign(&self, site: &SiteKey, visitor: Id) -> String {
-        format!("{visitor}.{}", self.mac(site, visitor))
+    pub fn sign(&self, site: &SiteKey, visitor: Id) -> SignedId {
+        SignedId { visitor, mac: self.mac(site, visitor) }
     }
 
     /// The id of a cookie's value, if this collector made it for this site.
@@ -33,9 +36,15 @@ impl SigningKey {
         genuine.then_some(visitor)
     }
 
+    /// The id of a visitor whom the sender names itself, by a name of one kind (a device, a person, a caller):
+    /// the name cannot be had back without this key, which stays with the collector.
+    pub fn pseudonym(&self, site: &SiteKey, kind: &str, name: &str) -> Id {
+        self.0.hash(&[b"pseudonym", site.as_str().as_bytes(), kind.as_bytes(), name.as_bytes()])
+    }
+
     /// A token for forms that loosen a choice: bound to the site, good for today and yesterday.
     pub fn form_token(&self, site: &str, day: Day) -> Id {
-        keyed_hash(&self.0, &[b"form", site.as_bytes(), &day.0.to_le_bytes()])
+        self.0.hash(&[b"form", site.as_bytes(), &day.0.to_le_bytes()])
     }
 
     /// Whether `token` is a form token of today or yesterday.
@@ -44,13 +53,38 @@ impl SigningKey {
     }
 
     fn mac(&self, site: &SiteKey, visitor: Id) -> Id {
-        keyed_hash(&self.0, &[b"visitor", site.as_str().as_bytes(), &visitor.0])
+        self.0.hash(&[b"visitor", site.as_str().as_bytes(), &visitor.0])
     }
 }
 
-/// A secret that lives for one UTC day and is destroyed after it.
+/// A visitor's id with the proof that this collector made it: shown as `VISITOR_ID.MAC`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedId {
+    visitor: Id,
+    mac: Id,
+}
+
+impl fmt::Display for SignedId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.visitor, self.mac)
+    }
+}
+
+/// Whether `secret` is the one that the site's settings hold the SHA-256 of. Takes the same time either way.
+pub fn proves_client(site: &Site, secret: &str) -> bool {
+    let digest: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
+    site.secret_sha256.is_some_and(|known| bool::from(known.ct_eq(&digest)))
+}
+
+/// A secret that lives for one UTC day and is destroyed after it: every copy is wiped where it ends.
 #[derive(Clone)]
 pub struct DailySalt(pub [u8; 32]);
+
+impl Drop for DailySalt {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 /// The id of one who is counted for a day and not remembered: from the truncated network and the
 /// user agent, under that day's salt.
@@ -60,23 +94,35 @@ pub fn daily(salt: &DailySalt, site: &SiteKey, day: Day, network: &str, user_age
 
 /// The id of the visit that `visitor` began at `start_minute`.
 pub fn visit(visitor: Id, start_minute: i64) -> Id {
-    keyed_hash(b"visit", &[&visitor.0, &start_minute.to_le_bytes()])
+    static VISIT: LazyLock<Keyed> = LazyLock::new(|| Keyed::new(b"visit"));
+    VISIT.hash(&[&visitor.0, &start_minute.to_le_bytes()])
 }
 
 /// The first 16 bytes of HMAC-SHA-256 over the fields, each behind its length in eight bytes.
 pub fn keyed_hash(key: &[u8], fields: &[&[u8]]) -> Id {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
-        // HMAC takes keys of every length; there is no such error.
-        return Id([0; 16]);
-    };
-    for field in fields {
-        mac.update(&(field.len() as u64).to_le_bytes());
-        mac.update(field);
+    Keyed::new(key).hash(fields)
+}
+
+/// A key made ready: of the four blocks that HMAC hashes for a short text, two are the key's alone.
+struct Keyed(Option<Hmac<Sha256>>);
+
+impl Keyed {
+    fn new(key: &[u8]) -> Self {
+        // HMAC takes keys of every length: there is no such error.
+        Self(Hmac::new_from_slice(key).ok())
     }
-    let digest = mac.finalize().into_bytes();
-    let mut first = [0; 16];
-    first.copy_from_slice(&digest[..16]);
-    Id(first)
+
+    fn hash(&self, fields: &[&[u8]]) -> Id {
+        let Some(mut mac) = self.0.clone() else { return Id([0; 16]) };
+        for field in fields {
+            mac.update(&(field.len() as u64).to_le_bytes());
+            mac.update(field);
+        }
+        let digest = mac.finalize().into_bytes();
+        let mut first = [0; 16];
+        first.copy_from_slice(&digest[..16]);
+        Id(first)
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +136,7 @@ mod tests {
     fn a_cookie_is_good_for_its_site_alone() {
         let key = SigningKey::new([7; 32]);
         let (acme, other) = (SiteKey::parse("acme").unwrap(), SiteKey::parse("other").unwrap());
-        let value = key.sign(&acme, Id([9; 16]));
+        let value = key.sign(&acme, Id([9; 16])).to_string();
         assert_eq!(key.prove(&acme, value.as_bytes()), Some(Id([9; 16])));
         assert_eq!(key.prove(&other, value.as_bytes()), None);
         assert_eq!(SigningKey::new([8; 32]).prove(&acme, value.as_bytes()), None);
@@ -100,6 +146,27 @@ mod tests {
             assert_eq!(key.prove(&acme, &forged), None);
             assert_eq!(key.prove(&acme, &value.as_bytes()[..at]), None);
         }
+    }
+
+    #[test]
+    fn a_form_is_good_for_its_site_today_and_tomorrow() {
+        let key = SigningKey::new([7; 32]);
+        let token = key.form_token("acme", Day(10)).to_string();
+        let proves = |site, day, token: &str| key.proves_form(site, Day(day), token.as_bytes());
+        assert!(proves("acme", 10, &token) && proves("acme", 11, &token));
+        assert!(!proves("acme", 12, &token) && !proves("acme", 9, &token), "stale, or from the future");
+        assert!(!proves("other", 10, &token) && !proves("", 10, &token) && !proves("acme", 10, "") && !proves("acme", 10, &token[1..]));
+    }
+
+    #[test]
+    fn a_sender_s_name_has_an_id_for_each_site_kind_and_key() {
+        let key = SigningKey::new([7; 32]);
+        let (acme, other) = (SiteKey::parse("acme").unwrap(), SiteKey::parse("other").unwrap());
+        let id = key.pseudonym(&acme, "caller", "+15550100");
+        assert_eq!(id, key.pseudonym(&acme, "caller", "+15550100"));
+        assert_ne!(id, key.pseudonym(&other, "caller", "+15550100"));
+        assert_ne!(id, key.pseudonym(&acme, "device", "+15550100"));
+        assert_ne!(id, SigningKey::new([8; 32]).pseudonym(&acme, "caller", "+15550100"));
     }
 
     #[test]

@@ -1,310 +1,308 @@
 //! Owns the patterns of what must not be kept: where in a text they stand, and what they are.
 //!
-//! Knows e-mail addresses (RFC 5321), payment cards (ISO/IEC 7812-1: issuer and check digit), IP
-//! addresses, IBANs (ISO 13616), phone numbers (E.164), US social security numbers, tokens and keys by
-//! their well-known first letters. Promises: linear in the text; what merely looks like a number is let
-//! be. Never changes a text: `rules::scrub` does.
+//! Knows e-mail addresses (RFC 5321), IPv6 addresses, IBANs (ISO 13616), tokens and keys by their
+//! well-known first letters, values that a name before them gives away (`password=…`), home folders; what
+//! begins with a digit is found by `rules::numbers`. Promises: linear in the text (each byte is looked at
+//! once, by a table; patterns look at most 320 bytes around what begins them), no memory taken; what
+//! merely looks like a number is let be. Never changes a text: `rules::scrub` does.
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Card,
-    Email,
-    Iban,
-    Ip,
-    Phone,
-    Ssn,
-    Token,
-}
-
-pub const fn marked(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Card => "[redacted:card]",
-        Kind::Email => "[redacted:email]",
-        Kind::Iban => "[redacted:iban]",
-        Kind::Ip => "[redacted:ip]",
-        Kind::Phone => "[redacted:phone]",
-        Kind::Ssn => "[redacted:ssn]",
-        Kind::Token => "[redacted:token]",
-    }
-}
+use super::names::{asks_for_a_credential, asks_for_a_person};
+use super::numbers::{self, Place};
+use super::words::{Word, word_of};
+use crate::hit::scrubbed::Kind;
 
 /// Where a finding begins and ends, and what it is.
 pub type Finding = (usize, usize, Kind);
 
-/// The first finding at or after byte `from`. Each position is looked at by what its character can
-/// begin; runs of digits and of letters are entered at their first character only, so the work is
-/// linear but for the fixed windows of the patterns (at most 320 bytes).
-pub fn next_finding(input: &str, from: usize) -> Option<Finding> {
-    let mut before = input.get(..from).and_then(|head| head.chars().next_back());
-    for (at, character) in input.get(from..)?.char_indices().map(|(at, character)| (at + from, character)) {
-        let rest = input.get(at..)?;
-        let begins = !before.is_some_and(|previous| previous.is_alphanumeric());
-        let found = match character {
-            '@' | '＠' => email_around(input, from, at, character.len_utf8()),
-            '+' => phone(rest).map(|length| (at, at + length, Kind::Phone)),
-            '-' if rest.starts_with("-----BEGIN ") => Some((at, input.len(), Kind::Token)),
-            ':' if begins => ipv6(rest).map(|length| (at, at + length, Kind::Ip)),
-            _ if digit(character).is_some() && before.and_then(digit).is_none() => card(rest)
-                .map(|length| (at, at + length, Kind::Card))
-                .or_else(|| if begins { digits_pattern(rest, before).map(|(length, kind)| (at, at + length, kind)) } else { None }),
-            _ if begins && character.is_ascii_alphabetic() => {
-                letters_pattern(rest).map(|(length, kind)| (at, at + length, kind))
+/// The first finding at or after byte `from`.
+pub fn next_finding(input: &str, from: usize, place: Place) -> Option<Finding> {
+    let bytes = input.as_bytes();
+    let before = input.get(..from).and_then(|head| head.chars().next_back());
+    let mut is_in_word = before.is_some_and(char::is_alphanumeric);
+    let mut is_in_number = before.and_then(numbers::digit).is_some();
+    let mut at = from;
+    while let Some(byte) = bytes.get(at) {
+        let found = match CLASS[usize::from(*byte)] {
+            Class::Plain => {
+                (is_in_word, is_in_number) = (false, false);
+                at += 1;
+                continue;
             }
-            _ => None,
+            Class::Letter => {
+                let found = if is_in_word { None } else { word(input, at) };
+                (is_in_word, is_in_number) = (true, false);
+                if found.is_none() {
+                    at += 1;
+                    while bytes.get(at).is_some_and(u8::is_ascii_alphabetic) {
+                        at += 1;
+                    }
+                    continue;
+                }
+                found
+            }
+            Class::Digit => {
+                let found = if is_in_number { None } else { digits(input, at, is_in_word, place) };
+                (is_in_word, is_in_number) = (true, true);
+                found
+            }
+            Class::Sign => {
+                let found = sign(input, from, at, is_in_word, place);
+                (is_in_word, is_in_number) = (false, false);
+                found
+            }
+            Class::Wide => {
+                let character = input.get(at..)?.chars().next()?;
+                let is_digit = numbers::digit(character).is_some();
+                let found = match character {
+                    '＠' | '﹫' => email_around(input, from, at, character.len_utf8()),
+                    '＋' => phone_of_world(input, at),
+                    _ if is_digit && !is_in_number => digits(input, at, is_in_word, place),
+                    _ => None,
+                };
+                is_in_word = character.is_alphanumeric();
+                is_in_number = is_digit;
+                if found.is_none() {
+                    at += character.len_utf8();
+                    continue;
+                }
+                found
+            }
         };
         if found.is_some() {
             return found;
         }
-        before = Some(character);
+        at += 1;
     }
     None
 }
 
-/// RFC 5321's local part at most 64 bytes, domain at most 255, a top-level domain of two letters or more.
+/// What a byte may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Plain,
+    Letter,
+    Digit,
+    Sign,
+    Wide,
+}
+
+const CLASS: [Class; 256] = {
+    let mut table = [Class::Plain; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'0'..=b'9' => Class::Digit,
+            b'a'..=b'z' | b'A'..=b'Z' => Class::Letter,
+            b'@' | b'+' | b'-' | b':' | b'=' | b'/' | b'\\' | b'(' | b'&' => Class::Sign,
+            0x80..=0xff => Class::Wide,
+            _ => Class::Plain,
+        };
+        byte += 1;
+    }
+    table
+};
+
+fn digits(input: &str, at: usize, is_glued: bool, place: Place) -> Option<Finding> {
+    if let Some((end, kind)) = numbers::number(input, at, is_glued, place) {
+        return Some((at, end, kind));
+    }
+    if is_glued { None } else { ipv6(input.get(at..)?).map(|length| (at, at + length, Kind::Ip)) }
+}
+
+fn sign(input: &str, from: usize, at: usize, is_in_word: bool, place: Place) -> Option<Finding> {
+    let rest = input.get(at..)?;
+    match rest.as_bytes().first()? {
+        b'@' => email_around(input, from, at, 1),
+        b'&' | b'\\' if AT_SIGNS.iter().any(|sign| rest.starts_with(sign)) => {
+            let sign = AT_SIGNS.iter().find(|sign| rest.starts_with(**sign))?;
+            email_around(input, from, at, sign.len())
+        }
+        // `2+12345678` is a sum, and `a+12345678` a query's blank.
+        b'+' if !is_in_word => phone_of_world(input, at),
+        b'(' => numbers::bracket(rest).map(|length| (at, at + length, Kind::Phone)),
+        b'-' if rest.starts_with("-----BEGIN ") => Some((at, input.len(), Kind::Token)),
+        b':' if !is_in_word && rest.as_bytes().get(1) == Some(&b':') => {
+            ipv6(rest).map(|length| (at, at + length, Kind::Ip)).or_else(|| given_away(input, at))
+        }
+        b':' | b'=' => given_away(input, at),
+        b'/' | b'\\' if place == Place::Prose => home_folder(input, at, is_in_word),
+        _ => None,
+    }
+}
+
+/// `@` as HTML and JSON write it.
+const AT_SIGNS: [&str; 5] = ["&#64;", "&#x40;", "&commat;", "\\u0040", "\\x40"];
+
+/// RFC 5321's local part at most 64 characters, domain at most 255, a top-level domain of letters.
 fn email_around(input: &str, from: usize, at: usize, at_length: usize) -> Option<Finding> {
     let left = input.get(from..at)?;
+    let is_quoted = left.ends_with('"');
     let local: usize = left
         .chars()
         .rev()
         .take(64)
-        .take_while(|c| c.is_alphanumeric() || ".!#$%&'*+=?^_`{|}~-".contains(*c))
+        .take_while(|c| c.is_alphanumeric() || ".!#$%&'*+=?^_`{|}~-\u{200b}\u{200c}\u{200d}".contains(*c) || (is_quoted && *c == '"'))
         .map(char::len_utf8)
         .sum();
     let right = input.get(at + at_length..)?;
     let domain: usize = right
         .chars()
         .take(255)
-        .take_while(|c| c.is_alphanumeric() || matches!(c, '.' | '-'))
+        .take_while(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '．' | '。' | '\u{200b}'))
         .map(char::len_utf8)
         .sum();
-    let name = right.get(..domain)?.trim_end_matches(['.', '-']);
-    let (_, top) = name.rsplit_once('.')?;
-    let is_email = local > 0 && top.chars().count() >= 2 && top.chars().any(char::is_alphabetic);
+    let name = right.get(..domain)?.trim_end_matches(['.', '-', '．', '。', '\u{200b}']);
+    let mut labels = name.rsplit(['.', '．', '。']);
+    let (top, second) = (labels.next()?, labels.next()?);
+    let is_top = top.chars().nth(1).is_some() && (top.chars().all(char::is_alphabetic) || top.starts_with("xn--"));
+    // `hero@2x.png` is a picture for a denser screen.
+    let is_picture = second.strip_suffix('x').is_some_and(|times| !times.is_empty() && times.bytes().all(|byte| byte.is_ascii_digit()))
+        && PICTURES.contains(&top);
+    let is_email = local > 0 && is_top && !is_picture && !second.is_empty();
     is_email.then_some((at - local, at + at_length + name.len(), Kind::Email))
 }
 
-/// E.164: `+`, then 8 to 15 digits, with single spaces, dots, dashes or parentheses among them.
-fn phone(rest: &str) -> Option<usize> {
-    let (mut digits, mut end, mut gap) = (0, 1, 0);
-    for (at, character) in rest.char_indices().skip(1) {
-        if digit(character).is_some() {
-            digits += 1;
-            end = at + character.len_utf8();
-            gap = 0;
-        } else if matches!(character, ' ' | '-' | '.' | '(' | ')' | '/') && gap < 2 && digits > 0 {
-            gap += 1;
-        } else {
-            break;
-        }
-        if digits > 15 {
-            return None;
-        }
-    }
-    (digits >= 8).then_some(end)
-}
+const PICTURES: [&str; 7] = ["png", "jpg", "jpeg", "gif", "webp", "svg", "avif"];
 
-/// A payment card: 12 to 19 digits, single separators among them, a known issuer, a right check
-/// digit (ISO/IEC 7812-1), not part of a longer run of digits. The issuer's list keeps timestamps
-/// in milliseconds (17…) and most order numbers out.
-fn card(rest: &str) -> Option<usize> {
-    let mut digits = [0_u8; 19];
-    let (mut count, mut end, mut separated) = (0, 0, false);
-    let mut tail = rest;
-    while let Some(character) = tail.chars().next() {
-        let mut step = character.len_utf8();
-        if let Some(value) = digit(character) {
-            *digits.get_mut(count)? = value;
-            count += 1;
-            end = rest.len() - tail.len() + step;
-            separated = false;
-        } else {
-            if tail.starts_with("%20") || tail.starts_with("%2D") || tail.starts_with("%2d") {
-                step = 3;
-            } else if !matches!(character, ' ' | '-' | '.' | '+' | '_' | '\u{a0}' | '\u{2009}' | '\u{202f}' | '‑' | '–') {
-                break;
-            }
-            if separated || count == 0 {
-                break;
-            }
-            separated = true;
-        }
-        tail = tail.get(step..)?;
-    }
-    let number = digits.get(..count)?;
-    (count >= 12 && is_issued(number) && luhn(number)).then_some(end)
-}
-
-/// The value of a decimal digit in any script whose digits people paste: ASCII, full-width,
-/// Arabic-Indic and its eastern form, Devanagari.
-fn digit(character: char) -> Option<u8> {
-    let code = u32::from(character);
-    let zero = match code {
-        0x30..=0x39 => 0x30,
-        0xff10..=0xff19 => 0xff10,
-        0x660..=0x669 => 0x660,
-        0x6f0..=0x6f9 => 0x6f0,
-        0x966..=0x96f => 0x966,
-        _ => return None,
-    };
-    u8::try_from(code - zero).ok()
-}
-
-fn luhn(digits: &[u8]) -> bool {
-    let sum: u32 = digits
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(at, digit)| {
-            let doubled = u32::from(*digit) * 2;
-            if at % 2 == 0 { u32::from(*digit) } else if doubled > 9 { doubled - 9 } else { doubled }
-        })
-        .sum();
-    sum.is_multiple_of(10) && digits.iter().any(|digit| *digit != 0)
-}
-
-/// Issuer ranges as `(first prefix, last prefix, digits of the prefix, lengths as bits)`; ranges as
-/// published by the card schemes, gathered in braintree/credit-card-type (MIT).
-const ISSUERS: &[(u32, u32, usize, &[usize])] = &[
-    (4, 4, 1, &[13, 16, 18, 19]),                                // Visa
-    (51, 55, 2, &[16]),                                          // Mastercard
-    (2221, 2720, 4, &[16]),                                      // Mastercard, 2-series
-    (34, 34, 2, &[15]),                                          // American Express
-    (37, 37, 2, &[15]),                                          //
-    (300, 305, 3, &[14, 16, 19]),                                // Diners Club
-    (36, 36, 2, &[14, 16, 19]),                                  //
-    (38, 39, 2, &[14, 16, 19]),                                  //
-    (6011, 6011, 4, &[16, 19]),                                  // Discover
-    (644, 659, 3, &[16, 19]),                                    //
-    (2131, 2131, 4, &[16, 17, 18, 19]),                          // JCB
-    (1800, 1800, 4, &[16, 17, 18, 19]),                          //
-    (3528, 3589, 4, &[16, 17, 18, 19]),                          //
-    (620, 629, 3, &[14, 15, 16, 17, 18, 19]),                    // UnionPay
-    (810, 817, 3, &[14, 15, 16, 17, 18, 19]),                    //
-    (500, 509, 3, &[12, 13, 14, 15, 16, 17, 18, 19]),            // Maestro, Elo, Verve
-    (56, 59, 2, &[12, 13, 14, 15, 16, 17, 18, 19]),              //
-    (63, 63, 2, &[12, 13, 14, 15, 16, 17, 18, 19]),              //
-    (67, 67, 2, &[12, 13, 14, 15, 16, 17, 18, 19]),              //
-    (2200, 2204, 4, &[16, 17, 18, 19]),                          // Mir
-    (606_282, 606_282, 6, &[16]),                                // Hipercard
-    (9792, 9792, 4, &[16]),                                      // Troy
-];
-
-fn is_issued(digits: &[u8]) -> bool {
-    ISSUERS.iter().any(|(first, last, length, lengths)| {
-        let prefix = digits.iter().take(*length).fold(0_u32, |number, digit| number * 10 + u32::from(*digit));
-        lengths.contains(&digits.len()) && (*first..=*last).contains(&prefix)
-    })
-}
-
-/// What else begins with a digit: an IPv4 or IPv6 address, a US social security number.
-fn digits_pattern(rest: &str, before: Option<char>) -> Option<(usize, Kind)> {
-    if before == Some('.') {
-        return None;
-    }
-    if let Some(length) = ipv4(rest) {
-        return Some((length, Kind::Ip));
-    }
-    if let Some(length) = ipv6(rest) {
-        return Some((length, Kind::Ip));
-    }
-    let bytes = rest.as_bytes();
-    let shape = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
-    let is_ssn = (0..11).all(|at| if at == 3 || at == 6 { bytes.get(at) == Some(&b'-') } else { shape(at) })
-        && !shape(11)
-        && !matches!(rest.get(..3), Some("000" | "666"))
-        && rest.get(4..6) != Some("00")
-        && rest.get(7..11) != Some("0000");
-    is_ssn.then_some((11, Kind::Ssn))
-}
-
-fn ipv4(rest: &str) -> Option<usize> {
-    let length = rest.bytes().take(16).take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
-    let run = rest.get(..length)?.trim_end_matches('.');
-    let mut parts = 0;
-    for part in run.split('.') {
-        part.parse::<u8>().ok()?;
-        parts += 1;
-    }
-    (parts == 4).then_some(run.len())
+fn phone_of_world(input: &str, at: usize) -> Option<Finding> {
+    numbers::plus(input.get(at..)?).map(|length| (at, at + length, Kind::Phone))
 }
 
 #[expect(clippy::disallowed_types, reason = "parses a text only to see whether it is an address to remove")]
 fn ipv6(rest: &str) -> Option<usize> {
-    let length = rest
-        .bytes()
-        .take(45)
-        .take_while(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
-        .count();
+    let bytes = rest.as_bytes();
+    // A colon within the first group, or none.
+    if !bytes.iter().take(5).any(|byte| *byte == b':') {
+        return None;
+    }
+    let length = bytes.iter().take(45).take_while(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')).count();
     let run = rest.get(..length)?.trim_end_matches(['.', ':']);
     let run = if rest.get(..length)?.ends_with("::") { rest.get(..run.len() + 2)? } else { run };
     let is_word = rest.get(run.len()..).and_then(|tail| tail.chars().next()).is_some_and(char::is_alphanumeric);
-    // Times and ratios have two colons at most and no `::`; `::` alone names nobody.
+    // Times and ratios have two colons at most and no `::`; `a::b` is a name in a program.
     let colons = run.bytes().filter(|byte| *byte == b':').count();
-    (!is_word && colons >= 2 && run.len() > 3 && run.parse::<std::net::Ipv6Addr>().is_ok()).then_some(run.len())
+    let has_digit = run.bytes().any(|byte| byte.is_ascii_digit());
+    (!is_word && colons >= 2 && run.len() > 3 && has_digit && run.parse::<std::net::Ipv6Addr>().is_ok()).then_some(run.len())
 }
 
 /// What begins with a letter: tokens by their well-known first letters, IBANs, IPv6.
-fn letters_pattern(rest: &str) -> Option<(usize, Kind)> {
-    let run = |from: usize, fits: fn(u8) -> bool| {
-        rest.as_bytes().get(from..).map_or(0, |tail| tail.iter().take_while(|byte| fits(**byte)).count())
-    };
-    if rest.starts_with("eyJ") {
-        let first = run(0, is_token_byte);
-        if first >= 11 && rest.as_bytes().get(first) == Some(&b'.') && run(first + 1, is_token_byte) >= 8 {
-            let second = first + 1 + run(first + 1, is_token_byte);
-            let third = if rest.as_bytes().get(second) == Some(&b'.') { 1 + run(second + 1, is_token_byte) } else { 0 };
-            return Some((second + third, Kind::Token));
-        }
+fn word(input: &str, at: usize) -> Option<Finding> {
+    let rest = input.get(at..)?;
+    let bytes = rest.as_bytes();
+    if let [first, second, third, fourth, ..] = bytes
+        && second.is_ascii_alphabetic()
+        && third.is_ascii_digit()
+        && fourth.is_ascii_digit()
+        && let Some(length) = iban([*first, *second], rest)
+    {
+        return Some((at, at + length, Kind::Iban));
     }
-    if rest.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("bearer ")) {
-        let token = run(7, |byte| byte.is_ascii_graphic());
-        if token >= 8 {
-            return Some((7 + token, Kind::Token));
-        }
+    let found = if rest.starts_with("eyJ") && begins_anew(input, at) { web_token(bytes) } else { None };
+    if let Some((start, end)) = found.or_else(|| token(rest)) {
+        return Some((at + start, at + end, Kind::Token));
     }
-    if ["AKIA", "ASIA"].iter().any(|head| rest.starts_with(head)) && run(4, |b| b.is_ascii_uppercase() || b.is_ascii_digit()) >= 16 {
-        return Some((20, Kind::Token));
-    }
-    for (head, least) in [("sk_live_", 16), ("rk_live_", 16), ("ghp_", 30), ("xoxb-", 20), ("xoxp-", 20)] {
-        if rest.starts_with(head) && run(head.len(), is_token_byte) >= least {
-            return Some((head.len() + run(head.len(), is_token_byte), Kind::Token));
-        }
-    }
-    if let Some(length) = iban(rest) {
-        return Some((length, Kind::Iban));
-    }
-    ipv6(rest).map(|length| (length, Kind::Ip))
+    ipv6(rest).map(|length| (at, at + length, Kind::Ip))
 }
+
+/// Whether no web token was looked for from earlier in the same run: it ended where this one would, so the
+/// run is walked to its end once, not once for each `eyJ-` in it.
+fn begins_anew(input: &str, at: usize) -> bool {
+    let head = input.as_bytes().get(..at).unwrap_or_default();
+    let is_start = |start: usize| head.get(..start).and_then(<[u8]>::last).is_none_or(|before| !before.is_ascii_alphanumeric());
+    let run = head.iter().enumerate().rev().take_while(|(_, byte)| is_token_byte(**byte));
+    !run.map(|(start, _)| start).any(|start| head.get(start..).is_some_and(|tail| tail.starts_with(b"eyJ")) && is_start(start))
+}
+
+/// A JSON web token (RFC 7519): header, payload and, but for unsecured ones, a signature, with dots between.
+fn web_token(bytes: &[u8]) -> Option<(usize, usize)> {
+    let run = |from: usize| bytes.iter().skip(from).take_while(|byte| is_token_byte(**byte)).count();
+    let header = run(0);
+    if header < 11 || bytes.get(header) != Some(&b'.') || run(header + 1) < 8 {
+        return None;
+    }
+    let payload_end = header + 1 + run(header + 1);
+    let signature = if bytes.get(payload_end) == Some(&b'.') { 1 + run(payload_end + 1) } else { 0 };
+    Some((0, payload_end + signature))
+}
+
+/// Where a token begins and ends in a text that begins with its first letters.
+fn token(rest: &str) -> Option<(usize, usize)> {
+    let run = |from: usize, fits: fn(u8) -> bool| {
+        rest.as_bytes().get(from..).map_or(0, |tail| tail.iter().take(TOKEN_LENGTH_MAX).take_while(|byte| fits(**byte)).count())
+    };
+    let first = *rest.as_bytes().first()?;
+    if matches!(first, b'b' | b'B') && rest.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("bearer ")) {
+        let token = run(7, |byte| byte.is_ascii_graphic());
+        // Bearer bonds are words.
+        if token >= 8 && rest.as_bytes().iter().skip(7).take(token).any(u8::is_ascii_digit) {
+            return Some((0, 7 + token));
+        }
+    }
+    // The shortest has 20 letters and digits: most words end sooner.
+    if [4, 7, 11, 15, 19].iter().any(|at| !rest.as_bytes().get(*at).is_some_and(|byte| is_token_byte(*byte) || *byte == b'.')) {
+        return None;
+    }
+    let (head, least) = TOKENS.iter().find(|(head, _)| head.as_bytes().first() == Some(&first) && rest.starts_with(head))?;
+    let length = run(head.len(), |byte| is_token_byte(byte) || byte == b'.');
+    (length >= *least).then_some((0, head.len() + length))
+}
+
+/// Longer ones are cut by no pattern: what follows is looked at by itself.
+const TOKEN_LENGTH_MAX: usize = 4_096;
+
+/// First letters of keys and the least that follows: Amazon, Google, Stripe, GitHub, GitLab, Slack,
+/// SendGrid, npm, Shopify, OpenAI, Anthropic.
+const TOKENS: [(&str, usize); 29] = [
+    ("AKIA", 16), ("ASIA", 16), ("AIza", 30), ("ya29.", 20), ("sk_live_", 16), ("sk_test_", 16), ("rk_live_", 16), ("rk_test_", 16),
+    ("pk_live_", 16), ("whsec_", 16), ("ghp_", 30), ("gho_", 30), ("ghu_", 30), ("ghs_", 30), ("ghr_", 30), ("github_pat_", 20),
+    ("glpat-", 20), ("xoxb-", 20), ("xoxp-", 20), ("xoxa-", 20), ("xoxr-", 20), ("xoxs-", 20), ("xapp-", 20), ("SG.", 30), ("npm_", 30),
+    ("shpat_", 20), ("sk-proj-", 20), ("sk-ant-", 20), ("dop_v1_", 30),
+];
 
 const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
-/// ISO 13616: country, two check digits, 11 to 30 characters, in groups or not; the remainder of
-/// the rearranged number by 97 is 1.
-fn iban(rest: &str) -> Option<usize> {
-    let bytes = rest.as_bytes();
-    let head = bytes.get(..4)?;
-    if !(head[0].is_ascii_uppercase() && head[1].is_ascii_uppercase() && head[2].is_ascii_digit() && head[3].is_ascii_digit()) {
-        return None;
-    }
+/// ISO 13616: country, two check digits, as many characters as the country has, in groups or not, in
+/// letters of either case; the remainder of the rearranged number by 97 is 1.
+fn iban(country: [u8; 2], rest: &str) -> Option<usize> {
+    let country = country.map(|byte| byte.to_ascii_uppercase());
+    let at = IBANS.binary_search_by(|(code, _)| code.as_bytes().cmp(&country)).ok()?;
+    let length = usize::from(IBANS.get(at)?.1);
     let mut compact = [0_u8; 34];
-    let (mut count, mut best) = (0, None);
-    for (at, byte) in bytes.iter().enumerate().take(42) {
-        if byte.is_ascii_uppercase() || byte.is_ascii_digit() {
-            let Some(slot) = compact.get_mut(count) else { break };
-            *slot = *byte;
-            count += 1;
-            let ends = !bytes.get(at + 1).is_some_and(u8::is_ascii_alphanumeric);
-            if count >= 15 && ends && compact.get(..count).is_some_and(|text| mod_97(text) == 1) {
-                best = Some(at + 1);
+    let (mut count, mut end, mut is_parted) = (0, 0, true);
+    for (at, character) in rest.char_indices() {
+        if character.is_ascii_alphanumeric() {
+            if count == length {
+                return None;
             }
-        } else if *byte != b' ' {
+            *compact.get_mut(count)? = (character as u8).to_ascii_uppercase();
+            count += 1;
+            end = at + 1;
+            is_parted = false;
+        } else if !is_parted && count < length && matches!(character, ' ' | '-' | '.' | '\u{a0}' | '\u{202f}' | '\u{2009}') {
+            is_parted = true;
+        } else {
+            break;
+        }
+        if count == length && !rest.as_bytes().get(end).is_some_and(u8::is_ascii_alphanumeric) {
             break;
         }
     }
-    best
+    (count == length && mod_97(compact.get(..count)?) == 1).then_some(end)
 }
+
+/// Countries and the lengths of their IBANs (SWIFT's IBAN registry), sorted.
+const IBANS: [(&str, u8); 88] = [
+    ("AD", 24), ("AE", 23), ("AL", 28), ("AT", 20), ("AZ", 28), ("BA", 20), ("BE", 16), ("BG", 22), ("BH", 22), ("BI", 27), ("BR", 29),
+    ("BY", 28), ("CH", 21), ("CR", 22), ("CY", 28), ("CZ", 24), ("DE", 22), ("DJ", 27), ("DK", 18), ("DO", 28), ("EE", 20), ("EG", 29),
+    ("ES", 24), ("FI", 18), ("FK", 18), ("FO", 18), ("FR", 27), ("GB", 22), ("GE", 22), ("GI", 23), ("GL", 18), ("GR", 27), ("GT", 28),
+    ("HN", 28), ("HR", 21), ("HU", 28), ("IE", 22), ("IL", 23), ("IQ", 23), ("IS", 26), ("IT", 27), ("JO", 30), ("KW", 30), ("KZ", 20),
+    ("LB", 28), ("LC", 32), ("LI", 21), ("LT", 20), ("LU", 20), ("LV", 21), ("LY", 25), ("MC", 27), ("MD", 24), ("ME", 22), ("MK", 19),
+    ("MN", 20), ("MR", 27), ("MT", 31), ("MU", 30), ("NI", 28), ("NL", 18), ("NO", 15), ("OM", 23), ("PK", 24), ("PL", 28), ("PS", 29),
+    ("PT", 25), ("QA", 29), ("RO", 24), ("RS", 22), ("RU", 33), ("SA", 24), ("SC", 31), ("SD", 18), ("SE", 24), ("SI", 19), ("SK", 24),
+    ("SM", 27), ("SO", 23), ("ST", 25), ("SV", 28), ("TL", 23), ("TN", 24), ("TR", 26), ("UA", 29), ("VA", 22), ("VG", 24), ("XK", 20),
+];
 
 fn mod_97(compact: &[u8]) -> u32 {
     let (head, tail) = compact.split_at(4.min(compact.len()));
@@ -312,7 +310,113 @@ fn mod_97(compact: &[u8]) -> u32 {
         if byte.is_ascii_digit() {
             (remainder * 10 + u32::from(byte - b'0')) % 97
         } else {
-            (remainder * 100 + u32::from(byte - b'A') + 10) % 97
+            (remainder * 100 + u32::from(byte.wrapping_sub(b'A')) + 10) % 97
         }
     })
+}
+
+/// What stands behind `=` or `:` (at byte `at`) where the name before it asks for a person or a secret:
+/// `token=…`, `"phone":"…"`. In prose (`Password: …`) only behind a credential's name, and only what has
+/// a digit: titles have colons too.
+fn given_away(input: &str, at: usize) -> Option<Finding> {
+    let head = input.get(..at)?;
+    let bare = head.trim_end_matches(['"', '\'', ' ', '\\']);
+    let is_quoted = bare.len() < head.len() && !head.ends_with(' ');
+    let length = bare.bytes().rev().take(NAME_LENGTH_MAX).take_while(|byte| is_token_byte(*byte) || matches!(byte, b'.' | b'[' | b']')).count();
+    let name = bare.get(bare.len() - length..).filter(|name| !name.is_empty() && !name.contains("]") | name.contains('['))?;
+    let is_assigned = input.as_bytes().get(at) == Some(&b'=') || is_quoted;
+    let asks = if is_assigned { asks_for_a_person(name) } else { asks_for_a_credential(name) || name.eq_ignore_ascii_case("authorization") };
+    if !asks || name.starts_with("[redacted") {
+        return None;
+    }
+    let blank: usize = input.as_bytes().get(at + 1..)?.iter().take(8).take_while(|byte| matches!(byte, b' ' | b'"' | b'\'' | b'\\' | b'=' | b':')).count();
+    let start = at + 1 + blank;
+    let rest = input.get(start..)?;
+    let scheme = SCHEMES.iter().find(|scheme| rest.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)));
+    let (length, kind) = if let Some(scheme) = scheme && rest.as_bytes().get(scheme.len()) == Some(&b' ') {
+        (scheme.len() + 1 + value_length(rest.get(scheme.len() + 1..)?), Kind::Token)
+    } else if is_assigned || has_digit_soon(rest) {
+        (value_length(rest), Kind::Key)
+    } else {
+        return None;
+    };
+    if !is_assigned && length < 3 {
+        return None;
+    }
+    let is_marked = input.get(start..)?.starts_with("[redacted:");
+    (length > 0 && !is_marked).then_some((start, start + length, kind))
+}
+
+const NAME_LENGTH_MAX: usize = 40;
+/// What `Authorization` says before the secret (RFC 9110 §11.1).
+const SCHEMES: [&str; 5] = ["basic", "bearer", "digest", "token", "apikey"];
+
+const fn ends_value(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, b'&' | b';' | b',' | b'"' | b'\'' | b'<' | b'>' | b'}' | b']' | b')')
+}
+
+fn value_length(rest: &str) -> usize {
+    rest.bytes().position(ends_value).unwrap_or(rest.len())
+}
+
+/// Whether a value has a digit within its first 64 bytes.
+fn has_digit_soon(rest: &str) -> bool {
+    rest.bytes().take(64).take_while(|byte| !ends_value(*byte)).any(|byte| byte.is_ascii_digit())
+}
+
+/// `/home/NAME`, `/Users/NAME`, `C:\Users\NAME`: the name. A page below `/home` is no folder.
+fn home_folder(input: &str, at: usize, is_in_word: bool) -> Option<Finding> {
+    let rest = input.get(at..)?;
+    let separator = if rest.starts_with('/') { '/' } else { '\\' };
+    let inner = rest.trim_start_matches(separator);
+    let is_drive = input.get(..at).is_some_and(|head| head.ends_with(':'));
+    let folder = ["Users", "home", "users"].into_iter().find(|folder| inner.starts_with(folder))?;
+    let after = inner.get(folder.len()..)?;
+    let name_and_rest = after.trim_start_matches(separator);
+    // Below a host or another folder it is a page; behind a drive's letter and a server's name it is not.
+    let is_page = separator == '/' && (folder == "users" || (is_in_word && !is_drive));
+    if after.len() == name_and_rest.len() || is_page {
+        return None;
+    }
+    let start = input.len() - name_and_rest.len();
+    let ends = |c: char| c == separator || matches!(c, '"' | '\'' | '<' | '>' | '|' | ':' | '\n') || (separator == '/' && c.is_whitespace());
+    let length = name_and_rest.find(ends).unwrap_or(name_and_rest.len());
+    let name = name_and_rest.get(..length)?;
+    let is_known = folder == "home" && word_of(name) != Word::Unknown;
+    (!name.is_empty() && !is_known && !name_and_rest.starts_with("[redacted:")).then_some((start, start + length, Kind::User))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{IBANS, next_finding};
+    use crate::hit::scrubbed::Kind;
+    use crate::rules::numbers::Place;
+
+    #[test]
+    fn countries_are_sorted() {
+        assert!(IBANS.is_sorted());
+    }
+
+    #[test]
+    fn where_and_what() {
+        for (text, found, kind) in [
+            ("an jane@example.org.", "jane@example.org", Kind::Email),
+            ("jane&#64;example.org", "jane&#64;example.org", Kind::Email),
+            ("de89 3704 0044 0532 0130 00", "de89 3704 0044 0532 0130 00", Kind::Iban),
+            ("a=1&token=x7&b", "x7", Kind::Key),
+            ("{\"cvv\": \"123\"}", "123", Kind::Key),
+            ("Password: hunter2", "hunter2", Kind::Key),
+            ("Authorization: Basic dXNlcg==", "Basic dXNlcg==", Kind::Token),
+            ("C:\\Users\\Jane Doe\\a", "Jane Doe", Kind::User),
+            ("in /home/jane/x", "jane", Kind::User),
+            ("call (020) 7946 0958", "(020) 7946 0958", Kind::Phone),
+            ("x 2001:db8:1:2::3 y", "2001:db8:1:2::3", Kind::Ip),
+        ] {
+            let found_there = next_finding(text, 0, Place::Prose).map(|(start, end, kind)| (&text[start..end], kind));
+            assert_eq!(found_there, Some((found, kind)), "{text}");
+        }
+        for text in ["input[name=email]", "hero@2x.png", "Password: how to", "/home/products", "https://a.example/home/garden", "a::b", "pkg@1.2.3"] {
+            assert_eq!(next_finding(text, 0, Place::Prose), None, "{text}");
+        }
+    }
 }

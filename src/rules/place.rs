@@ -1,10 +1,12 @@
-//! Owns the visitor's place: the network their address is cut to, and the country of that network.
+//! Owns the visitor's place: the network their address is cut to, the country of that network, and the
+//! law that asks most of all the countries it has to do with.
 //!
 //! Knows `maxminddb` files, MaxMind's own and DB-IP's. Promises: the true address is found first
 //! (IPv4 inside IPv6, 6to4, Teredo), then cut to /24 or /48, and only the cut network is looked up;
 //! what cannot be looked up is an unknown place. Never gives the full address onward.
 #![expect(clippy::disallowed_types, reason = "this is where an address is cut")]
 
+use super::regime::{self, Law};
 use crate::hit::field::Country;
 use crate::hit::private::Private;
 use crate::hit::raw::Address;
@@ -21,6 +23,16 @@ pub struct Place {
     /// The cut network as CIDR: `203.0.113.0/24`, `2001:db8:1::/48`.
     pub network: Option<Arc<str>>,
     pub country: Option<Country>,
+    /// The strictest of the country's law and of those where the network is registered or which it
+    /// represents (an army's base abroad); an unknown place is the strictest.
+    pub law: Law,
+}
+
+impl Place {
+    /// The place that a client's own server tells of a visitor it knows.
+    pub fn told(country: Country) -> Self {
+        Self { network: None, country: Some(country), law: regime::law_of(Some(country)) }
+    }
 }
 
 /// Finds places for one worker. Remembers the last networks: 4,096 entries of about 150 bytes
@@ -53,7 +65,8 @@ impl Places {
         if let Some(place) = self.known.get(&network) {
             return place.clone();
         }
-        let place = Place { network: Some(network.cidr().into()), country: self.atlas.country(network) };
+        let (country, law) = self.atlas.look_up(network);
+        let place = Place { network: Some(network.cidr().into()), country, law };
         self.known.put(network, place.clone());
         place
     }
@@ -151,17 +164,22 @@ impl Atlas {
         Ok(Self { reader })
     }
 
-    fn country(&self, network: Network) -> Option<Country> {
-        let entry: Entry<'_> = self.reader.lookup(network.0).ok()?.decode().ok()??;
-        // An anonymous proxy or a satellite link is nowhere in particular: an unknown place.
-        if entry.traits.is_anonymous_proxy || entry.traits.is_satellite_provider {
-            return None;
-        }
-        Country::parse(entry.country_code.or(entry.country.iso_code)?)
+    /// The country of a network, and the strictest law of all that the database names with it.
+    fn look_up(&self, network: Network) -> (Option<Country>, Law) {
+        let entry: Option<Entry<'_>> = self.reader.lookup(network.0).ok().and_then(|found| found.decode().ok().flatten());
+        // Who hides behind a proxy, or sits under a satellite, is nowhere in particular: an unknown place.
+        let Some(entry) = entry.filter(|entry| !entry.is_anonymous && !entry.traits.hides()) else {
+            return (None, Law::default());
+        };
+        let country = entry.country_code.or(entry.country.iso_code).and_then(Country::parse);
+        let others = [entry.registered_country, entry.represented_country].into_iter().filter_map(|place| place.iso_code);
+        let law = others.map(|code| regime::law_of(Country::parse(code))).fold(regime::law_of(country), Law::max);
+        (country, law)
     }
 }
 
-/// What is read of an entry: DB-IP's flat form, or MaxMind's nested one.
+/// What is read of an entry: DB-IP's flat form, or MaxMind's nested one (GeoIP2 Country, with
+/// `is_anonymous` as its Anonymous IP and Enterprise databases have it).
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Entry<'a> {
@@ -169,7 +187,12 @@ struct Entry<'a> {
     country_code: Option<&'a str>,
     #[serde(borrow)]
     country: Iso<'a>,
+    #[serde(borrow)]
+    registered_country: Iso<'a>,
+    #[serde(borrow)]
+    represented_country: Iso<'a>,
     traits: Traits,
+    is_anonymous: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -180,15 +203,35 @@ struct Iso<'a> {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "the database's own fields")]
 struct Traits {
+    is_anonymous: bool,
     is_anonymous_proxy: bool,
+    is_anonymous_vpn: bool,
+    is_public_proxy: bool,
+    is_residential_proxy: bool,
     is_satellite_provider: bool,
+    is_tor_exit_node: bool,
+}
+
+impl Traits {
+    const fn hides(&self) -> bool {
+        self.is_anonymous
+            || self.is_anonymous_proxy
+            || self.is_anonymous_vpn
+            || self.is_public_proxy
+            || self.is_residential_proxy
+            || self.is_satellite_provider
+            || self.is_tor_exit_node
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Atlas, Network, Places};
+    use super::{Atlas, Network, Place, Places};
     use crate::hit::private::Private;
+    use crate::rules::regime::Law;
+    use std::path::Path;
     use std::sync::Arc;
 
     #[test]
@@ -218,6 +261,30 @@ mod tests {
                 assert_eq!(place.country.as_ref().map(|country| country.code()), country, "{address}");
             }
         }
-        assert_eq!(places.locate(Private::new(None)), super::Place::default());
+        assert_eq!(places.locate(Private::new(None)), Place::default());
+    }
+
+    #[test]
+    fn the_strictest_law_of_all_countries_named_and_none_for_who_hides() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/country/nested.mmdb");
+        let mut places = Places::new(Arc::new(Atlas::open(&file).unwrap()));
+        for (address, country, law) in [
+            ("192.0.2.9", Some("US"), Law::OptOut),
+            ("198.51.100.9", Some("US"), Law::OptIn),
+            ("203.0.113.9", Some("JP"), Law::OptInButStatistics),
+            ("192.0.0.9", Some("FR"), Law::OptIn),
+            ("198.18.0.9", None, Law::OptIn),
+            ("198.18.1.9", None, Law::OptIn),
+            ("198.18.2.9", None, Law::OptIn),
+            ("198.18.3.9", None, Law::OptIn),
+            ("198.18.4.9", None, Law::OptIn),
+            ("198.18.5.9", None, Law::OptIn),
+            ("198.18.6.9", Some("US"), Law::OptIn),
+            ("2001:db8:1:2::3", Some("US"), Law::OptOut),
+            ("2001:db8:2::1", None, Law::OptIn),
+        ] {
+            let Place { country: found, law: asked, .. } = places.locate(Private::new(Some(address.parse().unwrap())));
+            assert_eq!((found.as_ref().map(|country| country.code()), asked), (country, law), "{address}");
+        }
     }
 }

@@ -5,16 +5,17 @@
 
 use crate::hit::field::{Country, Regime};
 
-/// What the law of a place asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the law of a place asks, the strictest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Law {
-    /// Keep only with consent.
-    OptIn,
+    /// Keep unless refused, with notice.
+    OptOut,
     /// As `OptIn`, but statistics about one's own service need only notice and an opt-out
     /// (PECR Schedule A1, since 5 February 2026): a site may say so.
     OptInButStatistics,
-    /// Keep unless refused, with notice.
-    OptOut,
+    /// Keep only with consent.
+    #[default]
+    OptIn,
 }
 
 /// What the law of `country` asks; `None` is an unknown place.

@@ -8,7 +8,7 @@
 use super::cookies::Remembered;
 use super::regime::Law;
 use crate::hit::draft::{Once, Relayed};
-use crate::hit::field::{ConsentMode, ConsentSource, GpcMode, IdentityMode, LegalBasis, Regime, WithoutConsent};
+use crate::hit::field::{ConsentMode, ConsentSource, GpcMode, IdentityMode, LegalBasis, Regime, ServerBasis, WithoutConsent};
 use crate::hit::outcome::Reason;
 use crate::hit::raw::HeaderSignals;
 use crate::hit::site::Site;
@@ -19,7 +19,11 @@ pub struct Signals {
     pub unreadable: bool,
     pub headers: HeaderSignals,
     pub child: bool,
+    /// By a cookie, or by an objection under this id.
     pub opted_out: bool,
+    /// The visitor was erased, or is restricted, under one of the ids of this hit.
+    pub erased: bool,
+    pub restricted: bool,
     /// The sender's page is not among the site's origins.
     pub wrong_origin: bool,
     pub over_quota: bool,
@@ -27,13 +31,43 @@ pub struct Signals {
     pub cookies_unreadable: bool,
     pub remembered: Remembered,
     pub relayed: Once<Relayed>,
-    pub gdpr: Once<bool>,
+    /// The sender says that the law asks for consent first, wherever the visitor is.
+    pub gdpr_applies: bool,
     pub tcf: StringVerdict,
     pub gpp: StringVerdict,
     /// A US Privacy string or a US section of GPP opts out of sale, sharing or targeted advertising.
     pub us_opts_out: bool,
     pub anonymous: bool,
+    /// Sent by the client's own server, which proved itself: no page, no browser, no terminal that is read.
+    pub by_server: bool,
     pub law: Law,
+}
+
+impl Signals {
+    /// Those of a hit that says nothing, from a place of this law.
+    pub const fn quiet(law: Law) -> Self {
+        Self {
+            unreadable: false,
+            headers: HeaderSignals { gpc: false, dnt: false, prefetch: false },
+            child: false,
+            opted_out: false,
+            erased: false,
+            restricted: false,
+            wrong_origin: false,
+            over_quota: false,
+            too_old: false,
+            cookies_unreadable: false,
+            remembered: Remembered::Nothing,
+            relayed: Once::Absent,
+            gdpr_applies: false,
+            tcf: StringVerdict::Absent,
+            gpp: StringVerdict::Absent,
+            us_opts_out: false,
+            anonymous: false,
+            by_server: false,
+            law,
+        }
+    }
 }
 
 /// What a consent string says about this site's vendor.
@@ -78,6 +112,8 @@ fn refusal_of_form(site: &Site, signals: &Signals) -> Option<Reason> {
         (signals.headers.prefetch, Reason::Prefetch),
         (signals.child || site.child_directed, Reason::Child),
         (signals.opted_out, Reason::OptedOut),
+        (signals.erased, Reason::ErasedSubject),
+        (signals.restricted, Reason::RestrictedSubject),
         (signals.wrong_origin, Reason::WrongOrigin),
         (signals.over_quota, Reason::OverQuota),
         (signals.too_old, Reason::TooOld),
@@ -103,6 +139,7 @@ fn rule_on_consent(site: &Site, signals: &Signals) -> Ruling {
         (Choice::Denied, _) => return Ruling::Refuse(Reason::NoConsent),
         (Choice::Granted(source), _) => (LegalBasis::Consent, source),
         (Choice::StringUnreadable | Choice::None, Regime::OptOut) => (LegalBasis::OptOutRegime, ConsentSource::None),
+        (Choice::None, Regime::OptIn) if signals.by_server && site.server_basis == ServerBasis::Contract => (LegalBasis::Contract, ConsentSource::None),
         (Choice::None, Regime::OptIn) => match site.without_consent {
             WithoutConsent::Count => (LegalBasis::Count, ConsentSource::None),
             WithoutConsent::Nothing => return Ruling::Refuse(Reason::NoConsent),
@@ -113,20 +150,16 @@ fn rule_on_consent(site: &Site, signals: &Signals) -> Ruling {
         regime,
         basis,
         source,
-        may_share: basis != LegalBasis::Count && !objects_to_sharing(signals),
+        may_share: !matches!(basis, LegalBasis::Count | LegalBasis::Contract) && !objects_to_sharing(signals),
         identity: if anonymous { IdentityMode::None } else { site.identity },
     })
 }
 
-/// The law of the place, never loosened by the sender: `gdpr=1` widens it, `gdpr=0` does nothing.
+/// The law of the place, which the sender may widen and never loosen.
 fn regime(site: &Site, signals: &Signals) -> Regime {
-    let widened = match signals.gdpr {
-        Once::Absent | Once::Given(false) => false,
-        Once::Given(true) | Once::Malformed => true,
-    };
     match site.consent {
         ConsentMode::OptIn => Regime::OptIn,
-        ConsentMode::ByRegion if widened => Regime::OptIn,
+        ConsentMode::ByRegion if signals.gdpr_applies => Regime::OptIn,
         ConsentMode::ByRegion => signals.law.regime(site.gb_statistics),
     }
 }
@@ -188,71 +221,29 @@ fn objects_to_sharing(signals: &Signals) -> bool {
 mod tests {
     use super::{Grounds, Ruling, Signals, StringVerdict, rule};
     use crate::hit::draft::{Once, Relayed};
-    use crate::hit::field::{ConsentMode, ConsentSource, GpcMode, IdentityMode, LegalBasis, Regime, WithoutConsent};
+    use crate::hit::field::{ConsentMode, ConsentSource, GpcMode, IdentityMode, LegalBasis, Regime, ServerBasis, WithoutConsent};
     use crate::hit::outcome::Reason;
     use crate::hit::raw::HeaderSignals;
-    use crate::hit::site::{Site, SiteKey};
+    use crate::hit::site::Site;
     use crate::rules::cookies::Remembered;
     use crate::rules::regime::Law;
     use proptest::prelude::*;
 
     fn site() -> Site {
-        Site {
-            key: SiteKey::parse("acme").unwrap(),
-            name: String::new(),
-            aliases: vec![],
-            origins: vec![],
-            privacy_policy: String::new(),
-            contact: String::new(),
-            secret_sha256: None,
-            consent: ConsentMode::ByRegion,
-            gb_statistics: false,
-            gpc: GpcMode::BarSharing,
-            share: false,
-            hits_per_second_max: 0,
-            late_max_seconds: 604_800,
-            without_consent: WithoutConsent::Nothing,
-            identity: IdentityMode::Cookie,
-            relayed_consent: true,
-            honour_dnt: true,
-            child_directed: false,
-            tcf_vendor_id: 0,
-            personal_information: false,
-            interactions_keep_seconds: 1,
-            trends_keep_seconds: 1,
-        }
-    }
-
-    const fn quiet(law: Law) -> Signals {
-        Signals {
-            unreadable: false,
-            headers: HeaderSignals { gpc: false, dnt: false, prefetch: false },
-            child: false,
-            opted_out: false,
-            wrong_origin: false,
-            over_quota: false,
-            too_old: false,
-            cookies_unreadable: false,
-            remembered: Remembered::Nothing,
-            relayed: Once::Absent,
-            gdpr: Once::Absent,
-            tcf: StringVerdict::Absent,
-            gpp: StringVerdict::Absent,
-            us_opts_out: false,
-            anonymous: false,
-            law,
-        }
+        Site::sample()
     }
 
     type Turn = fn(&mut Signals);
 
     #[test]
     fn refusals_in_their_order() {
-        let worst_first: [(Turn, Reason); 10] = [
+        let worst_first: [(Turn, Reason); 12] = [
             (|s| s.unreadable = true, Reason::BadRequest),
             (|s| s.headers.prefetch = true, Reason::Prefetch),
             (|s| s.child = true, Reason::Child),
             (|s| s.opted_out = true, Reason::OptedOut),
+            (|s| s.erased = true, Reason::ErasedSubject),
+            (|s| s.restricted = true, Reason::RestrictedSubject),
             (|s| s.wrong_origin = true, Reason::WrongOrigin),
             (|s| s.over_quota = true, Reason::OverQuota),
             (|s| s.too_old = true, Reason::TooOld),
@@ -261,7 +252,7 @@ mod tests {
             (|s| s.relayed = Once::Given(Relayed::Denied), Reason::NoConsent),
         ];
         for law in [Law::OptIn, Law::OptOut] {
-            let mut signals = quiet(law);
+            let mut signals = Signals::quiet(law);
             for (turn, reason) in worst_first.into_iter().rev() {
                 turn(&mut signals);
                 assert_eq!(rule(&site(), &signals), Ruling::Refuse(reason));
@@ -281,29 +272,36 @@ mod tests {
             ("FR, relayed beside GPC", Law::OptIn, |s| { s.relayed = Once::Given(Relayed::Granted); s.headers.gpc = true; }, grounds(Regime::OptIn, LegalBasis::Consent, ConsentSource::Relayed, false, IdentityMode::Cookie)),
         ];
         for (name, law, turn, expected) in cases {
-            let mut signals = quiet(law);
+            let mut signals = Signals::quiet(law);
             turn(&mut signals);
             assert_eq!(rule(&site(), &signals), Ruling::Keep(expected), "{name}");
         }
-        assert_eq!(rule(&site(), &quiet(Law::OptIn)), Ruling::Refuse(Reason::NoConsent));
+        assert_eq!(rule(&site(), &Signals::quiet(Law::OptIn)), Ruling::Refuse(Reason::NoConsent));
     }
 
     #[test]
     fn the_contract_acts_within_the_law() {
         let count = Site { without_consent: WithoutConsent::Count, ..site() };
-        let Ruling::Keep(grounds) = rule(&count, &quiet(Law::OptIn)) else { panic!() };
+        let Ruling::Keep(grounds) = rule(&count, &Signals::quiet(Law::OptIn)) else { panic!() };
         assert_eq!((grounds.basis, grounds.identity, grounds.may_share), (LegalBasis::Count, IdentityMode::None, false));
         let refuse = Site { gpc: GpcMode::Refuse, ..site() };
-        let mut signals = quiet(Law::OptOut);
+        let mut signals = Signals::quiet(Law::OptOut);
         signals.headers.gpc = true;
         assert_eq!(rule(&refuse, &signals), Ruling::Refuse(Reason::Gpc));
         signals.relayed = Once::Given(Relayed::Granted);
         assert!(matches!(rule(&refuse, &signals), Ruling::Keep(Grounds { may_share: false, .. })));
         let statistics = Site { gb_statistics: true, ..site() };
-        assert!(matches!(rule(&statistics, &quiet(Law::OptInButStatistics)), Ruling::Keep(_)));
-        assert!(matches!(rule(&statistics, &quiet(Law::OptIn)), Ruling::Refuse(_)));
+        assert!(matches!(rule(&statistics, &Signals::quiet(Law::OptInButStatistics)), Ruling::Keep(_)));
+        assert!(matches!(rule(&statistics, &Signals::quiet(Law::OptIn)), Ruling::Refuse(_)));
+        let contract = Site { server_basis: ServerBasis::Contract, ..site() };
+        assert_eq!(rule(&contract, &Signals::quiet(Law::OptIn)), Ruling::Refuse(Reason::NoConsent));
+        let mut call = Signals { by_server: true, ..Signals::quiet(Law::OptIn) };
+        assert!(matches!(rule(&contract, &call), Ruling::Keep(Grounds { basis: LegalBasis::Contract, may_share: false, .. })));
+        assert_eq!(rule(&site(), &call), Ruling::Refuse(Reason::NoConsent));
+        call.relayed = Once::Given(Relayed::Denied);
+        assert_eq!(rule(&contract, &call), Ruling::Refuse(Reason::NoConsent));
         let strict = Site { consent: ConsentMode::OptIn, ..site() };
-        assert_eq!(rule(&strict, &quiet(Law::OptOut)), Ruling::Refuse(Reason::NoConsent));
+        assert_eq!(rule(&strict, &Signals::quiet(Law::OptOut)), Ruling::Refuse(Reason::NoConsent));
     }
 
     fn any_verdict() -> impl Strategy<Value = StringVerdict> {
@@ -326,31 +324,36 @@ mod tests {
         let rare = || proptest::bool::weighted(0.05);
         (
             (rare(), rare(), rare(), rare(), rare(), rare(), rare(), rare(), rare()),
-            (any::<bool>(), any::<bool>(), any::<bool>()),
-            (remembered, any_once(Relayed::Granted, Relayed::Denied), any_once(true, false), any_verdict(), any_verdict(), law),
+            (rare(), rare()),
+            any::<[bool; 4]>(),
+            (remembered, any_once(Relayed::Granted, Relayed::Denied), any::<bool>(), any_verdict(), any_verdict(), law),
         )
-            .prop_map(|((unreadable, prefetch, child, opted_out, wrong_origin, over_quota, too_old, cookies_unreadable, dnt), (gpc, us, anonymous), (remembered, relayed, gdpr, tcf, gpp, law))| Signals {
+            .prop_map(|((unreadable, prefetch, child, opted_out, wrong_origin, over_quota, too_old, cookies_unreadable, dnt), (erased, restricted), [gpc, us, anonymous, by_server], (remembered, relayed, gdpr_applies, tcf, gpp, law))| Signals {
                 unreadable,
                 headers: HeaderSignals { gpc, dnt, prefetch },
                 child,
                 opted_out,
+                erased,
+                restricted,
                 wrong_origin,
                 over_quota,
                 too_old,
                 cookies_unreadable,
                 remembered,
                 relayed,
-                gdpr,
+                gdpr_applies,
                 tcf,
                 gpp,
                 us_opts_out: us,
                 anonymous,
+                by_server,
                 law,
             })
     }
 
     fn any_site() -> impl Strategy<Value = Site> {
-        (any::<[bool; 7]>()).prop_map(|[opt_in, gb, refuse, count, relayed, dnt, child]| Site {
+        (any::<[bool; 8]>()).prop_map(|[opt_in, gb, refuse, count, relayed, dnt, child, contract]| Site {
+            server_basis: if contract { ServerBasis::Contract } else { ServerBasis::Consent },
             consent: if opt_in { ConsentMode::OptIn } else { ConsentMode::ByRegion },
             gb_statistics: gb,
             gpc: if refuse { GpcMode::Refuse } else { GpcMode::BarSharing },
@@ -373,7 +376,16 @@ mod tests {
         }
 
         #[test]
-        fn a_denial_never_turns_refuse_into_keep(site in any_site(), signals in any_signals(), which in 0..9) {
+        fn an_erased_or_restricted_subject_is_never_kept(site in any_site(), signals in any_signals(), erased: bool) {
+            let mut signals = signals;
+            if erased { signals.erased = true } else { signals.restricted = true }
+            let Ruling::Refuse(reason) = rule(&site, &signals) else { panic!("kept") };
+            let most = if erased { Reason::ErasedSubject } else { Reason::RestrictedSubject };
+            prop_assert!(reason <= most, "{reason:?} stands behind {most:?} in the list");
+        }
+
+        #[test]
+        fn a_denial_never_turns_refuse_into_keep(site in any_site(), signals in any_signals(), which in 0..11) {
             let before = rule(&site, &signals);
             let mut denied = signals;
             match which {
@@ -385,6 +397,8 @@ mod tests {
                 5 => denied.tcf = StringVerdict::Denies,
                 6 => denied.gpp = StringVerdict::Denies,
                 7 => denied.us_opts_out = true,
+                8 => denied.erased = true,
+                9 => denied.restricted = true,
                 _ => denied.child = true,
             }
             let after = rule(&site, &denied);
@@ -421,7 +435,10 @@ mod tests {
             signals.law = Law::OptIn;
             if let Ruling::Keep(grounds) = rule(&site, &signals) {
                 prop_assert_eq!(grounds.regime, Regime::OptIn);
-                prop_assert!(grounds.basis == LegalBasis::Consent || (grounds.basis == LegalBasis::Count && grounds.identity == IdentityMode::None));
+                let is_count = grounds.basis == LegalBasis::Count && grounds.identity == IdentityMode::None;
+                // Nothing of a terminal is read for a server's event: the client's contract with the person may carry it.
+                let by_contract = grounds.basis == LegalBasis::Contract && signals.by_server && site.server_basis == ServerBasis::Contract && !grounds.may_share;
+                prop_assert!(grounds.basis == LegalBasis::Consent || is_count || by_contract);
             }
         }
     }

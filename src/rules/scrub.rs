@@ -1,29 +1,90 @@
 //! Owns the cleaning of every text before the gate mints a row: what singles a person out, opens an
 //! account or pays a bill is replaced by `[redacted:kind]`.
 //!
-//! Knows URLs, the names of fields that ask for a secret, and what the request itself carried (its own
-//! user agent or a cookie's value coming back in a field); what tells of a person is found by
-//! `rules::patterns`. Promises: scrubs before it cuts to length (half a card number would survive the
-//! cut), also what is percent-encoded, four times over; never panics; leaves what merely looks like a
-//! number alone.
+//! Knows URLs, also those within texts, and what the request itself carried (its own user agent or a
+//! cookie's value coming back in a field); what tells of a person is found by `rules::patterns`,
+//! `rules::names` and `rules::words`. Promises: scrubs before it cuts to length (half a card number would
+//! survive the cut), also what is percent-encoded, four times over; counts by kind what it removed; takes no
+//! memory where it finds nothing; never panics; leaves what merely looks like a number alone.
 //! Never keeps what it removed.
 
-use super::patterns::{marked, next_finding};
+use super::names::asks_for_a_person;
+use super::numbers::Place;
+use super::patterns::next_finding;
+use super::words::{self, Word};
+use crate::hit::scrubbed::{Kind, Scrubbed};
 use bumpalo::Bump;
 use bumpalo::collections::String as ArenaString;
 
 /// What of the request itself must not come back inside a field.
 #[derive(Clone, Copy, Default)]
 pub struct Echo<'a> {
-    pub user_agent: &'a [u8],
-    pub cookies: &'a [&'a [u8]],
+    /// The user agent, and the values of the cookies: each of 8 bytes or more.
+    agent: Option<&'a [u8]>,
+    values: &'a [&'a [u8]],
+    /// One bit for the first two bytes of each: most places of a text are passed by this alone.
+    begins: [u64; 4],
 }
 
-/// The text, cleaned and at most `length_max` bytes long (cut at a character's edge).
-pub fn text<'a>(input: &'a str, length_max: usize, echo: Echo<'_>, arena: &'a Bump) -> &'a str {
-    let cleaned = if echoes(input, echo) { "[redacted:echo]" } else { clean(input, arena) };
-    cut(cleaned, length_max)
+impl<'a> Echo<'a> {
+    /// Of the `User-Agent` header and the `Cookie` headers. Short ones (flags, counters, language codes)
+    /// stand in honest texts by chance.
+    pub fn of(user_agent: &'a [u8], cookies: &'a [&'a [u8]], arena: &'a Bump) -> Self {
+        let pairs = cookies.iter().flat_map(|header| header.split(|byte| *byte == b';'));
+        let values = pairs.map(|pair| pair.splitn(2, |byte| *byte == b'=').nth(1).unwrap_or(pair)).filter(|value| value.len() >= 8);
+        let mut gathered = bumpalo::collections::Vec::new_in(arena);
+        gathered.extend(values);
+        let mut echo = Self { agent: Some(user_agent).filter(|agent| agent.len() >= 12), values: gathered.into_bump_slice(), begins: [0; 4] };
+        for [first, second, ..] in echo.agent.iter().chain(echo.values).filter_map(|needle| needle.first_chunk::<2>()) {
+            let bit = begin(*first, *second);
+            echo.begins[bit / 64] |= 1 << (bit % 64);
+        }
+        echo
+    }
+
+    /// Whether one of the needles for which `is_asked` stands in `hay`.
+    fn stands_in(&self, hay: &[u8], is_asked: impl Fn(&[u8]) -> bool) -> bool {
+        self.begins != [0; 4]
+            && hay.windows(8).enumerate().any(|(at, window)| {
+                let bit = begin(window[0], window[1]);
+                self.begins[bit / 64] >> (bit % 64) & 1 == 1
+                    && self.agent.iter().chain(self.values).any(|needle| {
+                        needle.first_chunk::<8>() == window.first_chunk() && hay.get(at..).is_some_and(|rest| rest.starts_with(needle)) && is_asked(needle)
+                    })
+            })
+    }
 }
+
+const fn begin(first: u8, second: u8) -> usize {
+    (first.wrapping_mul(37) ^ second) as usize
+}
+
+/// The text, cleaned and at most `length_max` bytes long (cut at a character's edge). What was removed is
+/// counted in `removed`.
+pub fn text<'a>(input: &'a str, length_max: usize, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    if echoes(input, echo, arena) {
+        removed.count(Kind::Echo);
+        return cut(Kind::Echo.mark(), length_max);
+    }
+    let mut left = cut(clean(input, echo, removed, arena), length_max);
+    if left == input {
+        return left;
+    }
+    // What is left beside a finding may be another (`1::2::3` is no address, `1::` is one), and a cut may
+    // make one (twenty digits are no card, the first sixteen of them are): looked at until nothing is found.
+    for _ in 1..PASSES_MAX {
+        let again = clean(left, echo, removed, arena);
+        if again == left {
+            return left;
+        }
+        left = cut(again, length_max);
+    }
+    removed.count(Kind::Encoded);
+    cut(Kind::Encoded.mark(), length_max)
+}
+
+/// A text that is not clean after as many passes was made to be so.
+const PASSES_MAX: usize = 8;
 
 /// A URL taken apart and cleaned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,39 +101,39 @@ pub const URL_LENGTH_MAX: usize = 2_048;
 /// The URL without user, fragment and every query parameter that is not allowed, its path segments
 /// cleaned. A path alone (`/a?b`, as logs have it) is treated alike; what is neither loses all behind `?`
 /// or `#`, is cleaned as text, and has neither host nor path.
-pub fn url<'a>(input: &'a str, echo: Echo<'_>, arena: &'a Bump) -> CleanUrl<'a> {
+pub fn url<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> CleanUrl<'a> {
     let input = input.trim();
     let (scheme, rest) = match split_scheme(input) {
         Some((scheme, rest)) => (Some(scheme), rest),
         None if input.starts_with('/') && !input.starts_with("//") => (None, input),
         None => {
-            let bare = input.split(['?', '#']).next().unwrap_or("");
-            return CleanUrl { url: text(bare, URL_LENGTH_MAX, echo, arena), ..CleanUrl::default() };
+            let end = input.find(['?', '#']).unwrap_or(input.len());
+            let (bare, dropped) = input.split_at(end);
+            count_dropped(dropped, removed);
+            return CleanUrl { url: text(bare, URL_LENGTH_MAX, echo, removed, arena), ..CleanUrl::default() };
         }
     };
-    let rest = rest.split('#').next().unwrap_or("");
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    if !fragment.is_empty() {
+        removed.count(Kind::Fragment);
+    }
     let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
-    if echoes_over_segments(before_query, echo) {
-        return CleanUrl { url: "[redacted:echo]", ..CleanUrl::default() };
+    if echoes_over_segments(before_query, echo, arena) {
+        removed.count(Kind::Echo);
+        return CleanUrl { url: Kind::Echo.mark(), ..CleanUrl::default() };
     }
     let path_at = before_query.find('/').unwrap_or(before_query.len());
     let (authority, raw_path) = before_query.split_at(path_at);
-    let authority = authority.rsplit('@').next().unwrap_or("");
-    let host = clean_host(authority, echo, arena);
-
-    let mut path = ArenaString::with_capacity_in(raw_path.len(), arena);
-    for (at, segment) in raw_path.split('/').enumerate() {
-        if at > 0 {
-            path.push('/');
-        }
-        path.push_str(clean_segment(segment, echo));
+    let (user, authority) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if !user.is_empty() {
+        removed.count(Kind::User);
     }
-    if path.is_empty() {
-        path.push('/');
-    }
-    let path = cut(path.into_bump_str(), URL_LENGTH_MAX);
+    let host = clean_host(authority, echo, removed, arena);
+    // A file's path is a folder's on somebody's machine.
+    let place = if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("file")) { Place::Prose } else { Place::Path };
+    let path = cut(clean_path(raw_path, words::word_of_host(host), place, echo, removed, arena), URL_LENGTH_MAX);
 
-    let mut whole = ArenaString::with_capacity_in(input.len(), arena);
+    let mut whole = ArenaString::with_capacity_in(input.len() + 1, arena);
     if let Some(scheme) = scheme {
         whole.push_str(scheme);
         whole.push_str("://");
@@ -84,34 +145,46 @@ pub fn url<'a>(input: &'a str, echo: Echo<'_>, arena: &'a Bump) -> CleanUrl<'a> 
     }
     whole.push_str(path);
     let mut joiner = '?';
-    for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        let value = value.split('#').next().unwrap_or("");
-        if QUERY_KEYS_KEPT.contains(&key) && !is_telling(value) && !echoes(value, echo) {
-            whole.push(joiner);
-            whole.push_str(key);
-            whole.push('=');
-            whole.push_str(value);
-            joiner = '&';
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some((key, value)) if QUERY_KEYS_KEPT.contains(&key) && !tells(value, arena) && !echoes(value, echo, arena) => {
+                whole.push(joiner);
+                whole.push_str(key);
+                whole.push('=');
+                whole.push_str(value);
+                joiner = '&';
+            }
+            Some(_) | None => removed.count(Kind::Query),
         }
     }
     let host = host.strip_suffix('.').unwrap_or(host);
     CleanUrl { url: cut(whole.into_bump_str(), URL_LENGTH_MAX), host, path }
 }
 
-/// The value of one of the allowed query parameters, decoded; the first one counts.
-pub fn query_value<'a>(url: &'a str, key: &str, arena: &'a Bump) -> Option<&'a str> {
+/// The value of one of the allowed query parameters, decoded and cleaned; the first one counts.
+pub fn parameter<'a>(url: &'a str, key: &str, length_max: usize, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    let Some(value) = query_value(url, key, arena) else { return "" };
+    if words::is_random(value) {
+        removed.count(Kind::Token);
+        return cut(Kind::Token.mark(), length_max);
+    }
+    text(value, length_max, echo, removed, arena)
+}
+
+fn query_value<'a>(url: &'a str, key: &str, arena: &'a Bump) -> Option<&'a str> {
     let query = url.split('#').next()?.split_once('?')?.1;
     let (_, value) = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == key)?;
     Some(decode_component(value, arena)).filter(|value| !value.is_empty())
 }
 
 /// A property's name and value, cleaned; a name that asks for what must not be kept loses its value.
-pub fn property<'a>(key: &'a str, value: &'a str, echo: Echo<'_>, arena: &'a Bump) -> (&'a str, &'a str) {
-    let clean_key = text(key, PROPERTY_KEY_LENGTH_MAX, echo, arena);
-    if names_a_secret(key) {
-        return (clean_key, "[redacted:key]");
+pub fn property<'a>(key: &'a str, value: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> (&'a str, &'a str) {
+    let clean_key = text(key, PROPERTY_KEY_LENGTH_MAX, echo, removed, arena);
+    if !value.is_empty() && asks_for_a_person(key) {
+        removed.count(Kind::Key);
+        return (clean_key, Kind::Key.mark());
     }
-    (clean_key, text(value, PROPERTY_VALUE_LENGTH_MAX, echo, arena))
+    (clean_key, text(value, PROPERTY_VALUE_LENGTH_MAX, echo, removed, arena))
 }
 
 pub const PROPERTY_KEY_LENGTH_MAX: usize = 64;
@@ -119,31 +192,41 @@ pub const PROPERTY_VALUE_LENGTH_MAX: usize = 1_024;
 
 /// Percent-decodes a query component (`+` is a space), copying only where something is encoded.
 pub fn decode_component<'a>(input: &'a str, arena: &'a Bump) -> &'a str {
-    if !input.bytes().any(|byte| byte == b'%' || byte == b'+') {
+    if !is_encoded(input) {
         return input;
     }
-    let mut bytes = bumpalo::collections::Vec::with_capacity_in(input.len(), arena);
-    let mut rest = input.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        match (first, after) {
-            (b'%', [high, low, tail @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                bytes.push((hex(*high) << 4) | hex(*low));
-                rest = tail;
-            }
-            (b'+', tail) => {
-                bytes.push(b' ');
-                rest = tail;
-            }
-            (byte, tail) => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    match std::str::from_utf8(bytes.into_bump_slice()) {
+    match std::str::from_utf8(decoded(input, arena).0) {
         Ok(decoded) => decoded,
         Err(_) => "\u{fffd}",
     }
+}
+
+fn is_encoded(input: &str) -> bool {
+    memchr::memchr2(b'%', b'+', input.as_bytes()).is_some()
+}
+
+/// The bytes that `input` stands for, and whether any was percent-encoded.
+fn decoded<'a>(input: &str, arena: &'a Bump) -> (&'a [u8], bool) {
+    let mut bytes = bumpalo::collections::Vec::with_capacity_in(input.len(), arena);
+    let mut rest = input.as_bytes();
+    while let Some(at) = memchr::memchr2(b'%', b'+', rest) {
+        let (plain, encoded) = rest.split_at(at);
+        bytes.extend_from_slice_copy(plain);
+        rest = match encoded {
+            [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                bytes.push((hex(*high) << 4) | hex(*low));
+                tail
+            }
+            [byte, tail @ ..] => {
+                bytes.push(if *byte == b'+' { b' ' } else { *byte });
+                tail
+            }
+            [] => break,
+        };
+    }
+    bytes.extend_from_slice_copy(rest);
+    let is_changed = bytes.len() < input.len();
+    (bytes.into_bump_slice(), is_changed)
 }
 
 const fn hex(digit: u8) -> u8 {
@@ -154,44 +237,32 @@ const fn hex(digit: u8) -> u8 {
     }
 }
 
-/// Queries are dropped but for these: what marketing writes about itself, not about a person.
+/// Queries are dropped but for these: what marketing writes about itself, not about a person. None of
+/// them asks for a secret by its name; one whose value tells of a person is dropped too.
 const QUERY_KEYS_KEPT: [&str; 5] = ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"];
 
-/// A property so named is not for an event collector, whatever its value (PCI DSS 3.3; credentials;
-/// direct identifiers, which live in `people` and only by contract). Compared in lower case, `-`, `.`
-/// and space as `_`.
-const SECRET_NAMES: &[&str] = &[
-    "pass", "pwd", "pin", "otp", "totp", "cvc", "cvv", "cvv2", "csc", "pan", "card", "iban", "ssn", "auth",
-    "authorization", "bearer", "jwt", "cookie", "session", "sessionid", "sid", "email", "e_mail", "mail",
-    "phone", "tel", "telephone", "msisdn", "firstname", "first_name", "lastname", "last_name", "surname",
-    "fullname", "full_name", "birthday", "birthdate", "dob", "passport", "ip", "ip_address", "user_agent",
-    "useragent",
-];
-const SECRET_PARTS: &[&str] = &[
-    "passw", "passphrase", "secret", "token", "apikey", "api_key", "credential", "private_key", "sessid",
-    "session_id", "cardnum", "card_num", "creditcard", "credit_card", "ccnum", "cc_num", "email",
-];
-
-fn names_a_secret(key: &str) -> bool {
-    let mut buffer = [0_u8; PROPERTY_KEY_LENGTH_MAX];
-    let length = key.len().min(buffer.len());
-    for (slot, byte) in buffer.iter_mut().zip(key.bytes()) {
-        *slot = match byte {
-            b'-' | b'.' | b' ' | b'[' | b']' => b'_',
-            other => other.to_ascii_lowercase(),
-        };
+/// Counts a query and a fragment that go whole.
+fn count_dropped(dropped: &str, removed: &mut Scrubbed) {
+    let (query, fragment) = dropped.split_once('#').unwrap_or((dropped, ""));
+    for _ in query.trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
+        removed.count(Kind::Query);
     }
-    let Some(Ok(name)) = buffer.get(..length).map(std::str::from_utf8) else {
-        return false;
-    };
-    SECRET_NAMES.contains(&name) || SECRET_PARTS.iter().any(|part| name.contains(part))
+    if !fragment.is_empty() {
+        removed.count(Kind::Fragment);
+    }
 }
 
 fn split_scheme(input: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = input.split_once("://")?;
-    let fits = (1..=16).contains(&scheme.len())
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    let (scheme, rest) = input.split_once(':')?;
+    let rest = rest.strip_prefix("//")?;
+    let fits = (1..=SCHEME_LENGTH_MAX).contains(&scheme.len()) && scheme.bytes().all(is_scheme_byte);
     (fits && !rest.is_empty()).then_some((scheme, rest))
+}
+
+const SCHEME_LENGTH_MAX: usize = 16;
+
+const fn is_scheme_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
 }
 
 fn port_of(authority: &str) -> Option<&str> {
@@ -200,115 +271,159 @@ fn port_of(authority: &str) -> Option<&str> {
 }
 
 /// The host of `host[:port]`, lower case; a bare address as host says where someone is, so it goes.
-fn clean_host<'a>(authority: &'a str, echo: Echo<'_>, arena: &'a Bump) -> &'a str {
+fn clean_host<'a>(authority: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
     let host = match port_of(authority) {
         Some(port) => authority.get(..authority.len() - port.len() - 1).unwrap_or(authority),
-        None => authority,
+        None => authority.strip_suffix(':').unwrap_or(authority),
     };
-    // Pages served from this very machine (a demonstration, a test) are nobody's address.
-    if !matches!(host, "127.0.0.1" | "[::1]") && (host.starts_with('[') || is_telling(host)) {
-        return "[redacted:ip]";
-    }
-    // Browsers decode a host before they send it: an encoded one is something else in its place.
-    if host.contains('%') {
-        return "[redacted:encoded]";
+    if Kind::ALL.iter().any(|kind| kind.mark() == host) {
+        return host;
     }
     // A session as a label; names of shops and tenants stand in cookies too, and are shorter.
     let is_session = |value: &[u8]| value.len() >= 16 && !value.contains(&b'.');
-    if cookie_values(echo).any(|value| is_session(value) && contains(host.as_bytes(), value)) {
-        return "[redacted:echo]";
+    // Pages served from this very machine (a demonstration, a test) are nobody's address.
+    let kind = if !matches!(host, "127.0.0.1" | "[::1]") && (host.starts_with('[') || host.contains(':') || tells(host, arena)) {
+        Some(Kind::Ip)
+    } else if host.contains('%') {
+        // Browsers decode a host before they send it: an encoded one is something else in its place.
+        Some(Kind::Encoded)
+    } else if echo.stands_in(host.as_bytes(), |needle| Some(needle) != echo.agent && is_session(needle)) {
+        Some(Kind::Echo)
+    } else {
+        None
+    };
+    if let Some(kind) = kind {
+        removed.count(kind);
+        return kind.mark();
     }
     if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         let mut lower = ArenaString::from_str_in(host, arena);
         lower.make_ascii_lowercase();
-        return cut(lower.into_bump_str(), 253);
+        return cut(lower.into_bump_str(), HOST_LENGTH_MAX);
     }
-    cut(host, 253)
+    cut(host, HOST_LENGTH_MAX)
 }
 
-/// A path segment, looked at in every form.
-fn clean_segment<'a>(segment: &'a str, echo: Echo<'_>) -> &'a str {
-    if echoes(segment, echo) {
-        return "[redacted:echo]";
+/// RFC 1035 §2.3.4.
+const HOST_LENGTH_MAX: usize = 253;
+
+/// The path with each segment that tells of a person replaced, and without parameters of segments.
+fn clean_path<'a>(path: &'a str, mut before: Word, place: Place, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    if path.is_empty() {
+        return "/";
     }
-    let mut mark = "";
-    in_any_form(segment, |look| {
-        if let Some((_, _, kind)) = next_finding(look, 0) {
-            mark = marked(kind);
-        } else if is_long_secret(look) {
-            mark = "[redacted:token]";
+    // One look at the whole of it: most paths have nothing, and what is spread over segments is seen.
+    let is_suspect = path.bytes().any(|byte| matches!(byte, b'%' | b'+' | b';')) || next_finding(path, 0, place).is_some() || echoes(path, echo, arena);
+    let mut cleaned: Option<ArenaString<'a>> = None;
+    let mut at = 0;
+    for segment in path.split('/') {
+        let bare = if is_suspect { without_parameters(segment, removed) } else { segment };
+        let (kind, next) = words::judge(bare, before);
+        let kind = if is_suspect { finding_of_segment(bare, before, place, echo, arena).or(kind) } else { kind };
+        before = next;
+        if (kind.is_some() || bare.len() < segment.len()) && cleaned.is_none() {
+            let mut head = ArenaString::with_capacity_in(path.len() + 16, arena);
+            head.push_str(path.get(..at).unwrap_or(""));
+            cleaned = Some(head);
+        } else if let Some(cleaned) = &mut cleaned {
+            cleaned.push('/');
         }
-        !mark.is_empty()
-    });
-    if mark.is_empty() { segment } else { mark }
+        if let Some(kind) = kind {
+            removed.count(kind);
+        }
+        if let Some(cleaned) = &mut cleaned {
+            cleaned.push_str(match kind {
+                Some(kind) => kind.mark(),
+                None => bare,
+            });
+        }
+        at += segment.len() + 1;
+    }
+    let cleaned = cleaned.map_or(path, |cleaned| cleaned.into_bump_str());
+    if is_suspect { replace_findings(cleaned, place, removed, arena) } else { cleaned }
+}
+
+/// A segment without its parameters (RFC 3986 §3.3: `;jsessionid=…`), which go as those of a query do.
+fn without_parameters<'s>(segment: &'s str, removed: &mut Scrubbed) -> &'s str {
+    match segment.split_once(';') {
+        Some((bare, parameters)) if parameters.contains('=') => {
+            for _ in parameters.split(';') {
+                removed.count(Kind::Query);
+            }
+            bare
+        }
+        Some(_) | None => segment,
+    }
+}
+
+/// What is in a path segment, in whichever form.
+fn finding_of_segment(segment: &str, before: Word, place: Place, echo: Echo<'_>, arena: &Bump) -> Option<Kind> {
+    if echoes(segment, echo, arena) {
+        return Some(Kind::Echo);
+    }
+    in_any_form(segment, arena, |look| next_finding(look, 0, place).map(|(_, _, kind)| kind))
+        .or_else(|| in_any_form(segment, arena, |look| words::judge(look, before).0))
 }
 
 /// Whether the user agent, or a cookie's value that has a `/`, stands in host and path: cut into segments
 /// none of them would be known again.
-fn echoes_over_segments(before_query: &str, echo: Echo<'_>) -> bool {
-    in_any_form(before_query, |look| {
-        says_agent(look.as_bytes(), echo) || cookie_values(echo).any(|value| value.contains(&b'/') && contains(look.as_bytes(), value))
-    })
-}
-
-/// 32 or more letters and digits in one breath, mixed: a reset link's token, a session, a key.
-fn is_long_secret(segment: &str) -> bool {
-    let longest = segment
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .max_by_key(|run| run.len())
-        .unwrap_or("");
-    longest.len() >= 32
-        && longest.bytes().filter(u8::is_ascii_digit).count() >= 4
-        && longest.bytes().any(|byte| byte.is_ascii_alphabetic())
+fn echoes_over_segments(before_query: &str, echo: Echo<'_>, arena: &Bump) -> bool {
+    let finds = |look: &str| echo.stands_in(look.as_bytes(), |needle| Some(needle) == echo.agent || needle.contains(&b'/')).then_some(());
+    in_any_form(before_query, arena, finds).is_some()
 }
 
 /// Whether any form of `value` has something to remove.
-fn is_telling(value: &str) -> bool {
-    is_long_secret(value) || in_any_form(value, |look| next_finding(look, 0).is_some())
+fn tells(value: &str, arena: &Bump) -> bool {
+    let finds = |look: &str| (next_finding(look, 0, Place::Prose).is_some() || words::is_random(look) || tells_by_url(look)).then_some(());
+    in_any_form(value, arena, finds).is_some()
+}
+
+/// Whether a URL within `look` has what would be removed from one: a user, a query, a fragment, a person.
+fn tells_by_url(look: &str) -> bool {
+    if !look.contains("://") {
+        return false;
+    }
+    let rest = look.split_once("://").map_or("", |(_, rest)| rest);
+    let mut before = Word::Unknown;
+    rest.contains(['?', '#', '@'])
+        || rest.split('/').any(|segment| {
+            let (found, next) = words::judge(segment, before);
+            before = next;
+            found.is_some()
+        })
 }
 
 /// Whether the request's own user agent or one of its cookie values stands in `input`.
-fn echoes(input: &str, echo: Echo<'_>) -> bool {
-    in_any_form(input, |look| says_agent(look.as_bytes(), echo) || cookie_values(echo).any(|value| contains(look.as_bytes(), value)))
+fn echoes(input: &str, echo: Echo<'_>, arena: &Bump) -> bool {
+    echo.begins != [0; 4] && in_any_form(input, arena, |look| echo.stands_in(look.as_bytes(), |_| true).then_some(())).is_some()
 }
 
 /// Browsers and proxies encode twice; links within links within links are seen as well.
 const DECODED_MAX: u32 = 4;
 
-/// Whether `is_found` in a text as it stands, or percent-decoded up to four times.
-fn in_any_form(input: &str, mut is_found: impl FnMut(&str) -> bool) -> bool {
-    if is_found(input) {
-        return true;
+/// What `find` finds in a text as it stands, or percent-decoded up to four times.
+fn in_any_form<T>(input: &str, arena: &Bump, mut find: impl FnMut(&str) -> Option<T>) -> Option<T> {
+    if let found @ Some(_) = find(input) {
+        return found;
     }
-    if !input.contains('%') && !input.contains('+') {
-        return false;
+    if !is_encoded(input) {
+        return None;
     }
-    let mut look = input.replace('+', " ");
+    let mut look = input;
     for _ in 0..DECODED_MAX {
-        look = percent_encoding::percent_decode_str(&look).decode_utf8_lossy().into_owned();
-        if is_found(&look) {
-            return true;
+        let (bytes, is_changed) = decoded(look, arena);
+        look = match std::str::from_utf8(bytes) {
+            Ok(decoded) => decoded,
+            Err(_) => arena.alloc_str(&String::from_utf8_lossy(bytes)),
+        };
+        if let found @ Some(_) = find(look) {
+            return found;
         }
-        if !look.contains('%') {
+        if !is_changed || !look.contains('%') {
             break;
         }
     }
-    false
-}
-
-fn says_agent(bytes: &[u8], echo: Echo<'_>) -> bool {
-    echo.user_agent.len() >= 12 && contains(bytes, echo.user_agent)
-}
-
-/// The values of the request's cookies but for short ones (flags, counters, language codes), which stand
-/// in honest texts by chance.
-fn cookie_values<'a>(echo: Echo<'a>) -> impl Iterator<Item = &'a [u8]> {
-    let pairs = echo.cookies.iter().flat_map(|header| header.split(|byte| *byte == b';'));
-    pairs.map(|pair| pair.splitn(2, |byte| *byte == b'=').nth(1).unwrap_or(pair)).filter(|value| value.len() >= 8)
-}
-
-fn contains(hay: &[u8], needle: &[u8]) -> bool {
-    hay.len() >= needle.len() && hay.windows(needle.len()).any(|window| window == needle)
+    None
 }
 
 fn cut(input: &str, length_max: usize) -> &str {
@@ -323,23 +438,77 @@ fn cut(input: &str, length_max: usize) -> &str {
 }
 
 /// The input with every finding replaced; the input itself where there is none.
-fn clean<'a>(input: &'a str, arena: &'a Bump) -> &'a str {
-    let cleaned = clean_as_it_stands(input, arena);
+fn clean<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    let input = if input.starts_with('/') && !input.starts_with("//") && !input.contains(char::is_whitespace) {
+        clean_bare_path(input, echo, removed, arena)
+    } else if input.contains("://") {
+        clean_urls(input, echo, removed, arena).unwrap_or(input)
+    } else {
+        input
+    };
+    let cleaned = replace_findings(input, Place::Prose, removed, arena);
     // What is percent-encoded (a URL in a property) is judged decoded, beside what was found as it stood.
-    if cleaned.contains('%') && is_telling(cleaned) { "[redacted:encoded]" } else { cleaned }
+    if cleaned.contains('%') && tells(cleaned, arena) {
+        removed.count(Kind::Encoded);
+        return Kind::Encoded.mark();
+    }
+    cleaned
 }
 
-fn clean_as_it_stands<'a>(input: &'a str, arena: &'a Bump) -> &'a str {
-    let Some(first) = next_finding(input, 0) else {
+/// A text that is a URL's path: cleaned as one where that removes anything.
+fn clean_bare_path<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    let mut there = Scrubbed::default();
+    let clean = url(input, echo, &mut there, arena).url;
+    if there == Scrubbed::default() {
+        return input;
+    }
+    removed.add(there);
+    clean
+}
+
+/// The text with every URL in it cleaned; `None` where that changes nothing.
+fn clean_urls<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> Option<&'a str> {
+    let mut output: Option<ArenaString<'a>> = None;
+    let (mut copied, mut from) = (0, 0);
+    while let Some(found) = input.get(from..).and_then(|rest| rest.find("://")) {
+        let at = from + found;
+        let scheme = input.as_bytes().get(from..at)?.iter().rev().take(SCHEME_LENGTH_MAX).take_while(|byte| is_scheme_byte(**byte)).count();
+        let start = at - scheme;
+        let rest = input.get(start..)?;
+        let length = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`' | '|' | '\\')).unwrap_or(rest.len());
+        // What ends a sentence or closes a bracket is not the URL's.
+        let span = rest.get(..length)?.trim_end_matches(['.', ',', ')', ';', ':', '!']);
+        from = start + span.len().max(scheme + 3);
+        if split_scheme(span).is_none() {
+            continue;
+        }
+        let mut there = Scrubbed::default();
+        let clean = url(span, echo, &mut there, arena).url;
+        if there != Scrubbed::default() {
+            removed.add(there);
+            let output = output.get_or_insert_with(|| ArenaString::with_capacity_in(input.len(), arena));
+            output.push_str(input.get(copied..start)?);
+            output.push_str(clean);
+            copied = start + span.len();
+        }
+    }
+    let mut output = output?;
+    output.push_str(input.get(copied..)?);
+    Some(output.into_bump_str())
+}
+
+fn replace_findings<'a>(input: &'a str, place: Place, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    let Some(first) = next_finding(input, 0, place) else {
         return input;
     };
     let mut output = ArenaString::with_capacity_in(input.len(), arena);
     let (mut at, mut finding) = (0, Some(first));
     while let Some((start, end, kind)) = finding {
         output.push_str(input.get(at..start).unwrap_or(""));
-        output.push_str(marked(kind));
+        output.push_str(kind.mark());
+        removed.count(kind);
         at = end;
-        finding = next_finding(input, end);
+        finding = next_finding(input, end, place);
     }
     output.push_str(input.get(at..).unwrap_or(""));
     output.into_bump_str()
@@ -347,9 +516,21 @@ fn clean_as_it_stands<'a>(input: &'a str, arena: &'a Bump) -> &'a str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Echo, PROPERTY_VALUE_LENGTH_MAX, property, text, url};
+    use super::{CleanUrl, Echo, PROPERTY_VALUE_LENGTH_MAX, Scrubbed};
     use bumpalo::Bump;
     use proptest::prelude::*;
+
+    fn text<'a>(input: &'a str, length_max: usize, echo: Echo<'_>, arena: &'a Bump) -> &'a str {
+        super::text(input, length_max, echo, &mut Scrubbed::default(), arena)
+    }
+
+    fn url<'a>(input: &'a str, echo: Echo<'_>, arena: &'a Bump) -> CleanUrl<'a> {
+        super::url(input, echo, &mut Scrubbed::default(), arena)
+    }
+
+    fn property<'a>(key: &'a str, value: &'a str, arena: &'a Bump) -> (&'a str, &'a str) {
+        super::property(key, value, Echo::default(), &mut Scrubbed::default(), arena)
+    }
 
     fn cleaned(input: &str) -> String {
         let arena = Bump::new();
@@ -361,6 +542,7 @@ mod tests {
         for (input, expected) in [
             ("write to jane.doe+x@mail.example.org now", "write to [redacted:email] now"),
             ("4242424242424242", "[redacted:card]"),
+            ("2d::1d::", "[redacted:ip][redacted:ip]"),
             ("card 4242 4242 4242 4242!", "card [redacted:card]!"),
             ("5555-5555-5555-4444", "[redacted:card]"),
             ("２２２３００３１２２００３２２２", "[redacted:card]"),
@@ -394,9 +576,21 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_uncovers_nothing() {
+        let arena = Bump::new();
+        let cut = |input| text(input, 16, Echo::default(), &arena);
+        // Twenty digits are no card; the first sixteen of them are.
+        assert_eq!(cleaned("41111111111111112222"), "41111111111111112222");
+        assert_eq!(cut("41111111111111112222"), "[redacted:card]");
+    }
+
+    #[test]
     fn urls_keep_what_marketing_wrote_and_nothing_of_a_person() {
         let arena = Bump::new();
         for (input, expected, host, path) in [
+            ("https://shop.example:/a", "https://shop.example/a", "shop.example", "/a"),
+            ("https://a2001:db8::1/x", "https://[redacted:ip]:1/x", "[redacted:ip]", "/x"),
+            ("https://[redacted:4111111111111111/x", "https://[redacted:ip]/x", "[redacted:ip]", "/x"),
             ("https://Shop.Example/a?utm_source=a&email=x%40y.z&code=abc#token", "https://shop.example/a?utm_source=a", "shop.example", "/a"),
             ("https://u:p@shop.example:8443", "https://shop.example:8443/", "shop.example", "/"),
             ("https://shop.example/u/jane%40example.org/x", "https://shop.example/u/[redacted:email]/x", "shop.example", "/u/[redacted:email]/x"),
@@ -417,7 +611,7 @@ mod tests {
     #[test]
     fn a_request_s_own_headers_do_not_come_back_in_a_field() {
         let arena = Bump::new();
-        let echo = Echo { user_agent: b"Mozilla/5.0 (X11) Firefox/140", cookies: &[b"a=1; sess=0123abcd4567"] };
+        let echo = Echo::of(b"Mozilla/5.0 (X11) Firefox/140", &[b"a=1; sess=0123abcd4567"], &arena);
         for input in ["ua=Mozilla/5.0 (X11) Firefox/140", "x 0123abcd4567 y"] {
             assert_eq!(text(input, 100, echo, &arena), "[redacted:echo]");
         }
@@ -441,10 +635,10 @@ mod tests {
     fn a_property_named_for_a_secret_loses_its_value() {
         let arena = Bump::new();
         for (key, value) in [("Password", "x"), ("user.email", "x"), ("access-token", "x"), ("cvv", "123")] {
-            assert_eq!(property(key, value, Echo::default(), &arena), (key, "[redacted:key]"));
+            assert_eq!(property(key, value, &arena), (key, "[redacted:key]"));
         }
         for (key, value) in [("order_id", "123456789012"), ("plan", "gold"), ("pinned", "yes")] {
-            assert_eq!(property(key, value, Echo::default(), &arena), (key, value));
+            assert_eq!(property(key, value, &arena), (key, value));
         }
     }
 

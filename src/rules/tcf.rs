@@ -2,63 +2,69 @@
 //!
 //! Source: "Consent string and vendor list formats v2", the core segment and its siblings. Promises: any
 //! text is read without a panic and without memory; a string that is malformed, not service-specific, of
-//! a retired policy, or made after 28 February 2026 without disclosed vendors grants nothing. Never keeps
-//! or changes the string.
+//! a retired policy, too old, or made after 28 February 2026 without disclosed vendors grants nothing. Never
+//! keeps or changes the string; never lets the publisher's own segment rule.
 
-use super::bits::{Bits, IdSet};
+use super::bits::{Bits, Coding, Field, layout};
 use super::ruling::StringVerdict;
+use super::tcf_string::TcString;
 use crate::hit::clock::Moment;
-
-/// A TC string that could be read.
-#[derive(Debug, Clone, Copy)]
-pub struct TcString<'a> {
-    core: Bits<'a>,
-    disclosed: Option<(Bits<'a>, IdSet)>,
-    vendor_consents: IdSet,
-    vendor_interests: IdSet,
-    /// Where the publisher's restrictions begin.
-    restrictions: usize,
-}
 
 /// What the string says of measuring with `vendor` (0 = on no list: it can deny, never grant).
 pub fn verdict(text: &str, vendor: u16, now: Moment) -> StringVerdict {
-    let Some(tc) = TcString::parse(text) else { return StringVerdict::Unreadable };
-    if !tc.is_valid(now) {
+    let Some(tc) = parse(text) else { return StringVerdict::Unreadable };
+    if !is_valid(&tc, now) {
         return StringVerdict::Unreadable;
     }
-    let asked = [STORE_AND_ACCESS, MEASURE_CONTENT];
-    if !asked.into_iter().all(|purpose| tc.purpose_consent(purpose)) {
+    // Purpose 1 that was never asked (PurposeOneTreatment) is not given.
+    let was_asked = PURPOSE_ONE_TREATMENT.int(&tc.core) == Some(0);
+    if !was_asked || !ASKED.into_iter().all(|purpose| PURPOSES_CONSENT.has(&tc.core, purpose)) {
         return StringVerdict::Denies;
     }
     if vendor == 0 {
         return StringVerdict::Silent;
     }
-    let is_forbidden = asked.into_iter().any(|purpose| matches!(tc.restriction(purpose, vendor), Some(NOT_ALLOWED | REQUIRE_INTEREST | 3)));
-    let is_disclosed = tc.discloses(vendor) != Some(false);
-    if !is_forbidden && is_disclosed && tc.vendor_consent(vendor) { StringVerdict::Grants } else { StringVerdict::Denies }
+    let is_disclosed = tc.disclosed.is_none_or(|(bits, vendors)| vendors.contains(&bits, vendor));
+    let is_consented = tc.vendor_consents.contains(&tc.core, vendor);
+    if is_disclosed && is_consented && !is_restricted(&tc, vendor) { StringVerdict::Grants } else { StringVerdict::Denies }
+}
+
+/// Reads a TC string of version 2; `None` where it is malformed or of another version.
+pub fn parse(text: &str) -> Option<TcString<'_>> {
+    let tc = TcString::parse(text, VENDORS, Coding::Fixed)?;
+    (VERSION.int(&tc.core)? == 2).then_some(tc)
 }
 
 /// Purpose 1, "Store and/or access information on a device": the id cookie.
 pub const STORE_AND_ACCESS: u8 = 1;
 /// Purpose 8, "Measure content performance": the row.
 pub const MEASURE_CONTENT: u8 = 8;
+const ASKED: [u8; 2] = [STORE_AND_ACCESS, MEASURE_CONTENT];
 
-const NOT_ALLOWED: u8 = 0;
-/// The publisher asks for legitimate interest: this collector measures by consent alone.
-const REQUIRE_INTEREST: u8 = 2;
+/// The only restriction that leaves this collector what it asks for: it measures by consent alone.
+const REQUIRE_CONSENT: u8 = 1;
 
-// Bit offsets of the core segment: field, offset, length.
-const VERSION: (usize, usize) = (0, 6);
-const CREATED: (usize, usize) = (6, 36);
-const POLICY_VERSION: (usize, usize) = (132, 6);
-const IS_SERVICE_SPECIFIC: usize = 138;
-const PURPOSES_CONSENT: usize = 152;
-const PURPOSES_INTEREST: usize = 176;
-const PURPOSE_ONE_TREATMENT: usize = 200;
-const VENDOR_CONSENTS: usize = 213;
-
-/// Segment types of three bits, of the segments behind the core.
-const DISCLOSED_VENDORS: u64 = 1;
+layout! {
+    /// The core segment, as far as its fields stand in fixed places: vendors and restrictions follow.
+    CORE:
+    VERSION                 "Version"                  0   6  1;
+    CREATED                 "Created"                  6  36  1;
+    LAST_UPDATED            "LastUpdated"             42  36  1;
+    CMP_ID                  "CmpId"                   78  12  1;
+    CMP_VERSION             "CmpVersion"              90  12  1;
+    CONSENT_SCREEN          "ConsentScreen"          102   6  1;
+    CONSENT_LANGUAGE        "ConsentLanguage"        108   6  2;
+    VENDOR_LIST_VERSION     "VendorListVersion"      120  12  1;
+    TCF_POLICY_VERSION      "TcfPolicyVersion"       132   6  1;
+    IS_SERVICE_SPECIFIC     "IsServiceSpecific"      138   1  1;
+    USE_NON_STANDARD_TEXTS  "UseNonStandardTexts"    139   1  1;
+    SPECIAL_FEATURE_OPT_INS "SpecialFeatureOptIns"   140   1 12;
+    PURPOSES_CONSENT        "PurposesConsent"        152   1 24;
+    PURPOSES_INTEREST       "PurposesLITransparency" 176   1 24;
+    PURPOSE_ONE_TREATMENT   "PurposeOneTreatment"    200   1  1;
+    PUBLISHER_CC            "PublisherCC"            201   6  2;
+}
+const VENDORS: usize = PUBLISHER_CC.end();
 
 /// TCF 2.2 began with policy 4: older strings are invalid since 30 September 2023.
 const POLICY_MIN: u64 = 4;
@@ -66,107 +72,41 @@ const POLICY_MIN: u64 = 4;
 const DISCLOSURE_SINCE: Moment = Moment(1_772_236_800_000_000);
 /// A question is asked again after 13 months.
 const AGE_MAX_SECONDS: i64 = 13 * 31 * 86_400;
+/// Clocks differ: a day.
+const AHEAD_MAX_SECONDS: i64 = 86_400;
 
-impl<'a> TcString<'a> {
-    /// Reads the segments; `None` where anything in them is malformed.
-    pub fn parse(text: &'a str) -> Option<Self> {
-        let mut segments = text.split('.');
-        let core = Bits::new(segments.next()?)?;
-        if core.int(VERSION.0, VERSION.1)? != 2 {
-            return None;
-        }
-        let (vendor_consents, next) = IdSet::read(&core, VENDOR_CONSENTS)?;
-        let (vendor_interests, restrictions) = IdSet::read(&core, next)?;
-        let mut tc = Self { core, disclosed: None, vendor_consents, vendor_interests, restrictions };
-        tc.walk_restrictions(|_, _, _| {})?;
-        for segment in segments {
-            let bits = Bits::new(segment)?;
-            if bits.int(0, 3)? == DISCLOSED_VENDORS {
-                let (set, _) = IdSet::read(&bits, 3)?;
-                tc.disclosed = Some((bits, set));
-            }
-        }
-        Some(tc)
-    }
+/// Whether the string may be believed at `now`.
+fn is_valid(tc: &TcString<'_>, now: Moment) -> bool {
+    // Both are the same day since policy 3; where they differ, each must be right.
+    let (Some(created), Some(updated)) = (moment(CREATED, &tc.core), moment(LAST_UPDATED, &tc.core)) else { return false };
+    let is_young = |made: Moment| (-AHEAD_MAX_SECONDS..AGE_MAX_SECONDS).contains(&(now.since(made) / 1_000_000));
+    IS_SERVICE_SPECIFIC.int(&tc.core) == Some(1)
+        && TCF_POLICY_VERSION.int(&tc.core).is_some_and(|version| version >= POLICY_MIN)
+        && is_young(created)
+        && is_young(updated)
+        && (created.max(updated) < DISCLOSURE_SINCE || tc.disclosed.is_some())
+}
 
-    /// Whether the string may be believed at `now`.
-    pub fn is_valid(&self, now: Moment) -> bool {
-        let Some(created) = self.created() else { return false };
-        let is_young = (-86_400..AGE_MAX_SECONDS).contains(&(now.since(created) / 1_000_000));
-        self.core.flag(IS_SERVICE_SPECIFIC) == Some(true)
-            && self.policy_version().is_some_and(|version| version >= POLICY_MIN)
-            && is_young
-            && (created < DISCLOSURE_SINCE || self.disclosed.is_some())
-    }
+/// A field of deciseconds since the epoch.
+fn moment(field: Field, core: &Bits<'_>) -> Option<Moment> {
+    field.int(core).and_then(|deciseconds| i64::try_from(deciseconds).ok()).map(|deciseconds| Moment(deciseconds * 100_000))
+}
 
-    /// When it was made, to the day (deciseconds since the epoch in the string).
-    pub fn created(&self) -> Option<Moment> {
-        let deciseconds = self.core.int(CREATED.0, CREATED.1)?;
-        i64::try_from(deciseconds).ok().map(|deciseconds| Moment(deciseconds * 100_000))
-    }
-
-    pub fn policy_version(&self) -> Option<u64> {
-        self.core.int(POLICY_VERSION.0, POLICY_VERSION.1)
-    }
-
-    /// Consent to a purpose, 1 to 24. Purpose 1 that was never asked (PurposeOneTreatment) is not given.
-    pub fn purpose_consent(&self, purpose: u8) -> bool {
-        let was_asked = purpose != STORE_AND_ACCESS || self.core.flag(PURPOSE_ONE_TREATMENT) == Some(false);
-        was_asked && self.purpose(PURPOSES_CONSENT, purpose)
-    }
-
-    pub fn purpose_interest(&self, purpose: u8) -> bool {
-        self.purpose(PURPOSES_INTEREST, purpose)
-    }
-
-    pub fn vendor_consent(&self, vendor: u16) -> bool {
-        self.vendor_consents.contains(&self.core, vendor)
-    }
-
-    pub fn vendor_interest(&self, vendor: u16) -> bool {
-        self.vendor_interests.contains(&self.core, vendor)
-    }
-
-    /// Whether the vendor was shown to the visitor; `None` where the string does not say.
-    pub fn discloses(&self, vendor: u16) -> Option<bool> {
-        self.disclosed.map(|(bits, set)| set.contains(&bits, vendor))
-    }
-
-    /// The publisher's restriction of `vendor` for `purpose`: 0 not allowed, 1 require consent, 2 require
-    /// legitimate interest, 3 undefined. The strictest, where there are several.
-    pub fn restriction(&self, purpose: u8, vendor: u16) -> Option<u8> {
-        let mut found = None;
-        self.walk_restrictions(|at, kind, set| {
-            if at == purpose && set.contains(&self.core, vendor) {
-                found = Some(found.map_or(kind, |before: u8| before.min(kind)));
-            }
-        })?;
-        found
-    }
-
-    fn purpose(&self, offset: usize, purpose: u8) -> bool {
-        (1..=24).contains(&purpose) && self.core.flag(offset + usize::from(purpose) - 1) == Some(true)
-    }
-
-    /// `[count 12]`, then each `[purpose 6][type 2][entries]`; `None` where malformed.
-    fn walk_restrictions(&self, mut each: impl FnMut(u8, u8, IdSet)) -> Option<()> {
-        let count = self.core.int(self.restrictions, 12)?;
-        let mut at = self.restrictions + 12;
-        for _ in 0..count {
-            let purpose = u8::try_from(self.core.int(at, 6)?).ok()?;
-            let kind = u8::try_from(self.core.int(at + 6, 2)?).ok()?;
-            let (set, next) = IdSet::read_ranges(&self.core, at + 8, u16::MAX)?;
-            each(purpose, kind, set);
-            at = next;
-        }
-        Some(())
-    }
+/// Whether the publisher keeps the vendor from a purpose that is asked for. Where restrictions contradict each
+/// other, the strictest holds.
+fn is_restricted(tc: &TcString<'_>, vendor: u16) -> bool {
+    let mut found = false;
+    let whole = tc.each_restriction(|purpose, kind, vendors| {
+        found |= kind != REQUIRE_CONSENT && ASKED.contains(&purpose) && vendors.contains(&tc.core, vendor);
+    });
+    found || whole.is_none()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{TcString, verdict};
+    use super::{CREATED, MEASURE_CONTENT, PURPOSES_CONSENT, PURPOSES_INTEREST, STORE_AND_ACCESS, TCF_POLICY_VERSION, VENDORS, moment, parse, verdict};
     use crate::hit::clock::Moment;
+    use crate::rules::bits::text_of;
     use crate::rules::ruling::StringVerdict;
     use proptest::prelude::*;
 
@@ -177,7 +117,7 @@ mod tests {
     const RESTRICTED: &str = "CQhG6EAQhG6EAAfACBENB4FgAIMAAAAAAAYgA9wAQA9gAAABIAAQA9gA.IA9wAQA9gAAA.YAAAAAAAAAAA";
 
     fn now() -> Moment {
-        TcString::parse(ACCEPT).unwrap().created().unwrap().plus_seconds(86_400)
+        moment(CREATED, &parse(ACCEPT).unwrap().core).unwrap().plus_seconds(86_400)
     }
 
     fn vectors() -> Vec<serde_json::Value> {
@@ -189,20 +129,18 @@ mod tests {
         for vector in vectors() {
             let name = &vector["name"];
             let list = |key: &str| -> Vec<u16> { vector[key].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u16).collect() };
-            let tc = TcString::parse(vector["tc"].as_str().unwrap()).unwrap();
+            let tc = parse(vector["tc"].as_str().unwrap()).unwrap();
             let purposes = |of: &dyn Fn(u8) -> bool| (1..=24).filter(|id| of(*id)).map(u16::from).collect::<Vec<_>>();
             let vendors = |of: &dyn Fn(u16) -> bool| (1..=2_000).filter(|id| of(*id)).collect::<Vec<_>>();
-            assert_eq!(purposes(&|id| tc.purpose_consent(id)), list("p"), "{name}");
-            assert_eq!(purposes(&|id| tc.purpose_interest(id)), list("li"), "{name}");
-            assert_eq!(vendors(&|id| tc.vendor_consent(id)), list("vc"), "{name}");
-            assert_eq!(vendors(&|id| tc.vendor_interest(id)), list("vl"), "{name}");
-            assert_eq!(vendors(&|id| tc.discloses(id) == Some(true)), list("disc"), "{name}");
-            assert_eq!(tc.policy_version(), vector["policy"].as_u64(), "{name}");
-            for restriction in vector["pr"].as_array().unwrap() {
-                let (purpose, kind) = (restriction[0].as_u64().unwrap() as u8, restriction[1].as_u64().unwrap() as u8);
-                let ids: Vec<u16> = restriction[2].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u16).collect();
-                assert_eq!(vendors(&|id| tc.restriction(purpose, id) == Some(kind)), ids, "{name}");
-            }
+            assert_eq!(purposes(&|id| PURPOSES_CONSENT.has(&tc.core, id)), list("p"), "{name}");
+            assert_eq!(purposes(&|id| PURPOSES_INTEREST.has(&tc.core, id)), list("li"), "{name}");
+            assert_eq!(vendors(&|id| tc.vendor_consents.contains(&tc.core, id)), list("vc"), "{name}");
+            assert_eq!(vendors(&|id| tc.vendor_interests.contains(&tc.core, id)), list("vl"), "{name}");
+            assert_eq!(vendors(&|id| tc.disclosed.is_some_and(|(bits, set)| set.contains(&bits, id))), list("disc"), "{name}");
+            assert_eq!(TCF_POLICY_VERSION.int(&tc.core), vector["policy"].as_u64(), "{name}");
+            let mut restrictions = Vec::new();
+            tc.each_restriction(|purpose, kind, set| restrictions.push(serde_json::json!([purpose, kind, vendors(&|id| set.contains(&tc.core, id))]))).unwrap();
+            assert_eq!(serde_json::Value::from(restrictions), vector["pr"], "{name}");
         }
     }
 
@@ -225,6 +163,84 @@ mod tests {
         }
         assert_eq!(verdict(ACCEPT, 123, now().plus_seconds(500 * 86_400)), StringVerdict::Unreadable);
         assert_eq!(verdict(ACCEPT, 123, now().plus_seconds(-30 * 86_400)), StringVerdict::Unreadable);
+        let segments: Vec<&str> = ACCEPT.split('.').collect();
+        let [core, disclosed, publisher] = segments[..] else { panic!() };
+        for (text, expected) in [
+            (format!("{core}.{publisher}.{disclosed}"), StringVerdict::Grants),
+            (format!("{core}.{disclosed}"), StringVerdict::Grants),
+            (format!("{core}.{publisher}"), StringVerdict::Unreadable),
+            (format!("{core}.{disclosed}.{disclosed}"), StringVerdict::Unreadable),
+            (format!("{core}.{disclosed}.{publisher}.{publisher}"), StringVerdict::Unreadable),
+            (format!("{core}.{disclosed}.{core}"), StringVerdict::Unreadable),
+            (format!("{core}.{disclosed}."), StringVerdict::Unreadable),
+            (format!("{core}.{disclosed}.YAAA"), StringVerdict::Unreadable),
+        ] {
+            assert_eq!(verdict(&text, 123, now()), expected, "{text}");
+        }
+    }
+
+    /// The accepting string with some of its core's bits set otherwise.
+    fn accept_with(offset: usize, bits: &str) -> String {
+        let mut core = accept_bits();
+        core.replace_range(offset..offset + bits.len(), bits);
+        format!("{}.{}", text_of(&core), ACCEPT.split_once('.').unwrap().1)
+    }
+
+    #[test]
+    fn what_makes_a_string_worth_nothing() {
+        for (name, offset, bits, expected) in [
+            ("as it is", 0, "", StringVerdict::Grants),
+            ("version 1", 0, "000001", StringVerdict::Unreadable),
+            ("version 3", 0, "000011", StringVerdict::Unreadable),
+            ("created long ago", 7, "0", StringVerdict::Unreadable),
+            ("updated long ago", 43, "0", StringVerdict::Unreadable),
+            ("created in the future", 6, "1", StringVerdict::Unreadable),
+            ("policy 3", 132, "000011", StringVerdict::Unreadable),
+            ("policy 4", 132, "000100", StringVerdict::Grants),
+            ("global", 138, "0", StringVerdict::Unreadable),
+            ("purpose 1 was not asked", 200, "1", StringVerdict::Denies),
+            ("no purpose 1", 152, "0", StringVerdict::Denies),
+            ("no purpose 8", 159, "0", StringVerdict::Denies),
+            ("no purpose 2", 153, "0", StringVerdict::Grants),
+            ("every interest", 176, "111111111111111111111111", StringVerdict::Grants),
+            ("vendors past the highest", VENDORS, "0000000000000000", StringVerdict::Unreadable),
+        ] {
+            assert_eq!(verdict(&accept_with(offset, bits), 123, now()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn restrictions_and_their_contradictions() {
+        // A core with consent to all purposes and to vendor 9, and the restrictions given of vendors 5 to 12.
+        let verdict_with = |restrictions: &[(u8, u8)]| {
+            let mut bits: String = accept_bits()[..152].to_owned();
+            bits += &"1".repeat(24);
+            bits += &"0".repeat(37);
+            bits += &format!("{:016b}0000000001{:016b}0", 9, 0);
+            bits += &format!("{:012b}", restrictions.len());
+            for (purpose, kind) in restrictions {
+                bits += &format!("{purpose:06b}{kind:02b}{:012b}1{:016b}{:016b}", 1, 5, 12);
+            }
+            let disclosed = format!("001{:016b}0{}", 9, "1".repeat(9));
+            verdict(&format!("{}.{}", text_of(&bits), text_of(&disclosed)), 9, now())
+        };
+        for (restrictions, expected) in [
+            (&[][..], StringVerdict::Grants),
+            (&[(2, 0), (7, 2)], StringVerdict::Grants),
+            (&[(STORE_AND_ACCESS, 1), (MEASURE_CONTENT, 1)], StringVerdict::Grants),
+            (&[(STORE_AND_ACCESS, 0)], StringVerdict::Denies),
+            (&[(MEASURE_CONTENT, 0)], StringVerdict::Denies),
+            (&[(MEASURE_CONTENT, 2)], StringVerdict::Denies),
+            (&[(MEASURE_CONTENT, 3)], StringVerdict::Denies),
+            (&[(MEASURE_CONTENT, 1), (MEASURE_CONTENT, 2)], StringVerdict::Denies),
+        ] {
+            assert_eq!(verdict_with(restrictions), expected, "{restrictions:?}");
+        }
+    }
+
+    fn accept_bits() -> String {
+        let core = parse(ACCEPT).unwrap().core;
+        (0..core.length()).map(|at| if core.flag(at).unwrap() { '1' } else { '0' }).collect()
     }
 
     #[test]

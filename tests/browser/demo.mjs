@@ -10,6 +10,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
+import { check, finish, ledger, settings, story, within } from './checks.mjs';
 
 const [publicUrl, adminUrl, shots] = process.argv.slice(2);
 if (!publicUrl || !adminUrl) {
@@ -21,28 +22,7 @@ const ADMIN = adminUrl.replace(/\/$/, '');
 const ID = '__Host-cp_id.demo';
 if (shots) mkdirSync(shots, { recursive: true });
 
-let passed = 0, failed = 0;
-const check = (ok, what, seen) => {
-  if (ok) passed += 1; else failed += 1;
-  console.log(`${ok ? 'ok    ' : 'FAILED'} ${what}${ok || seen === undefined ? '' : ` (saw ${JSON.stringify(seen)})`}`);
-};
-
-// The ledger -------------------------------------------------------------------------------------
-const total = async () => {
-  const answer = await fetch(`${ADMIN}/v1/sites/demo/ledger`, { signal: AbortSignal.timeout(5000) });
-  if (!answer.ok) throw new Error(`the ledger answered ${answer.status}`);
-  const { total: t } = await answer.json();
-  return { received: 0, stored: 0, duplicate: 0, failed: 0, ...t, refused: t.refused ?? {} };
-};
-/** Asks until `done` likes the ledger, 5 s at most; the last answer either way. */
-const totalWhen = async (done) => {
-  let t = await total();
-  for (let i = 0; i < 25 && !done(t); i += 1) {
-    await sleep(200);
-    t = await total();
-  }
-  return t;
-};
+const { total, totalWhen } = ledger(ADMIN, 'demo');
 const refusals = (t) => Object.values(t.refused).reduce((a, b) => a + b, 0);
 const balanced = (t) => t.received === t.stored + t.duplicate + t.failed + refusals(t);
 
@@ -51,20 +31,8 @@ const balanced = (t) => t.received === t.stored + t.duplicate + t.failed + refus
 const hosts = [...new Set([PUBLIC, ADMIN].map((url) => new URL(url).hostname))];
 
 // The browser ------------------------------------------------------------------------------------
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
-  headless: true,
-  timeout: 60_000,
-  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-    '--disable-background-networking', '--disable-component-update', '--disable-sync',
-    `--host-resolver-rules=${['MAP * ~NOTFOUND', ...hosts.map((h) => `EXCLUDE ${h}`)].join(', ')}`],
-});
-const giveUp = setTimeout(async () => {
-  check(false, 'the whole test within 180 s');
-  console.log(`${passed} passed, ${failed} failed`);
-  await Promise.race([browser.close().catch(() => {}), sleep(5000)]);
-  process.exit(1);
-}, 180_000);
+const browser = await chromium.launch(settings(hosts.map((h) => `EXCLUDE ${h}`)));
+const inTime = within(180);
 
 /** A visitor of their own: no cookie of another's, errors kept, every message of the tag kept. */
 const visitor = async (script) => {
@@ -94,10 +62,6 @@ const visitor = async (script) => {
   const of = (event) => sent.filter((h) => (h.event ?? h.e) === event);
   const sees = async (done) => { for (let i = 0; i < 25 && !done(); i += 1) await sleep(100); return done(); };
   return { context, page, sent, errors, cookie, shot, of, sees };
-};
-
-const story = async (name, f) => {
-  try { await f(); } catch (e) { check(false, `${name}: ran to its end`, String(e.message ?? e).split('\n')[0]); }
 };
 
 let zero;
@@ -434,7 +398,6 @@ await story('the pages', async () => {
   check(styles.size === 1, 'the four pages have one style');
 });
 
-clearTimeout(giveUp);
+inTime();
 await browser.close();
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed ? 1 : 0);
+finish();

@@ -74,7 +74,7 @@ fn what_it_shows_is_right_and_harmless() {
     live.send("GET", "/v1/sites/acme/live", &[], b"").unwrap();
     let mut client = program.connect();
     for number in 0..7 {
-        client.pixel_from(UNITED_STATES, &format!("s=acme&id={number}&u=https%3A%2F%2Fshop.example%2F%3Cscript%3Ealert(1)%3C%2Fscript%3E&r=https%3A%2F%2Fwww.google.com%2F"));
+        client.pixel_from(UNITED_STATES, &format!("s=acme&id={number}&u=https%3A%2F%2Fshop.example%2F%3Cscript%3Ealert(1)%3C%2Fscript%3E&r=https%3A%2F%2Fwww.google.com%2F%3Fq%3Dx&t=for+jane%40example.org"));
     }
     client.pixel_from(UNITED_STATES, "s=acme&child=1");
     home.await_rows(7);
@@ -120,6 +120,8 @@ fn what_it_shows_is_right_and_harmless() {
     }
     assert!(metrics.contains("clearpixel_hits_total{site=\"acme\",outcome=\"stored\"} 7"), "{metrics}");
     assert!(metrics.contains("clearpixel_hits_total{site=\"acme\",outcome=\"child\"} 1"), "{metrics}");
+    assert!(metrics.contains("clearpixel_scrubbed_values_total{site=\"acme\",kind=\"email\"} 7"), "{metrics}");
+    assert!(metrics.contains("clearpixel_scrubbed_values_total{site=\"acme\",kind=\"query\"} 7"), "{metrics}");
     assert_eq!(program.admin_json("/readyz")["ready"], true);
     program.stop();
 }

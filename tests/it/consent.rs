@@ -88,10 +88,36 @@ fn nothing_is_kept_before_consent_and_all_of_it_says_why() {
     assert_eq!(home.rows(), 8);
 }
 
+#[test]
+fn strings_that_cannot_be_read_grant_nothing_and_what_they_stand_beside_neither() {
+    let home = home();
+    let program = home.start();
+    let mut client = program.connect();
+    for (id, address, query) in [
+        ("kept-additional-1", FRANCE, "consent=granted&addtl_consent=1~1.35.41"),
+        ("kept-additional-2", FRANCE, "consent=granted&addtl_consent=2~1.35~dv.9.21"),
+        ("kept-sections", FRANCE, "consent=granted&gpp=DBAA&gpp_sid=7"),
+        ("kept-mode", FRANCE, "consent=granted&gcs=G111&gcd=13t3t3t3t5"),
+        ("no-additional", FRANCE, "consent=granted&addtl_consent=%24%7BADDTL_CONSENT%7D"),
+        ("no-additional-twice", FRANCE, "consent=granted&addtl_consent=1~1&addtl_consent=1~1"),
+        ("no-sections", FRANCE, "consent=granted&gpp=DBAA&gpp_sid=seven"),
+        ("no-sections-twice", FRANCE, "consent=granted&gpp_sid=7&gpp_sid=7"),
+        ("no-mode", UNITED_STATES, "gcs=G110&consent=granted"),
+        ("no-mode-letter", UNITED_STATES, "consent=granted&gcd=13t3x3t3t5"),
+        ("no-child", UNITED_STATES, "gpp=DBABLA~BAAAAAAAAIAA.QA"),
+    ] {
+        let answer = client.get(&format!("/p.gif?s=acme&id={id}&{query}"), &[("X-Forwarded-For", address)]);
+        assert_eq!(answer.header("set-cookie").is_some(), id.starts_with("kept"), "{id}");
+    }
+    program.stop();
+    assert_eq!(home.query("select event_id from interactions where event_id like 'kept%'").len(), 4);
+    assert_eq!(home.rows(), 4);
+}
+
 fn form_token(program: &Program) -> String {
     let page = program.connect().get("/choices?s=acme", &[]);
     let html = page.text();
-    html.split("name=token value=").nth(1).and_then(|rest| rest.split('>').next()).expect("a form with a token").to_owned()
+    html.split("name=token value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a form with a token").to_owned()
 }
 
 #[test]
@@ -111,7 +137,7 @@ fn a_choice_is_loosened_only_from_the_collector_s_own_page() {
     for (header, part) in [("content-security-policy", "frame-ancestors 'none'"), ("x-frame-options", "DENY"), ("cache-control", "no-store")] {
         assert!(page.header(header).is_some_and(|value| value.contains(part)), "{header}: {:?}", page.headers);
     }
-    for part in ["A &lt;b&gt;shop&lt;/b&gt;", "privacy@shop.example", "https://shop.example/privacy", "400 days", "Global Privacy Control", "You have not chosen"] {
+    for part in ["A &lt;b&gt;shop&lt;/b&gt;", "privacy@shop.example", "https://shop.example/privacy", "400 days", "Your opt-out request is honoured", "You have not made a choice", "No country was found"] {
         assert!(page.text().contains(part), "{part} is not on the page");
     }
     assert!(page.header("set-cookie").is_none());
@@ -148,7 +174,7 @@ fn a_choice_is_loosened_only_from_the_collector_s_own_page() {
         assert!(pair_of(&granted, "__Host-cp_consent.acme").starts_with("__Host-cp_consent.acme=1.m."));
     }
     let granted = post("/consent", &form, &[same, ("Accept", "text/html")]);
-    assert_eq!((granted.status, granted.header("location")), (303, Some("/choices?s=acme")));
+    assert_eq!((granted.status, granted.header("location")), (303, Some("/choices?s=acme&set=granted")));
     let consent = pair_of(&granted, "__Host-cp_consent.acme");
     // To refuse needs neither token nor origin.
     let denied = post("/consent", "s=acme&choice=denied", &[("Origin", "https://shop.example")]);
@@ -165,9 +191,41 @@ fn a_choice_is_loosened_only_from_the_collector_s_own_page() {
         let lines = out.cookies("__Host-cp_optout.acme");
         assert!(lines.len() == 2 && lines.iter().all(|line| line.starts_with("__Host-cp_optout.acme=1;")), "never toggles: {lines:?}");
     }
+    // An old consent does not outlive it.
+    for path in ["/optout?s=acme", "/optout"] {
+        let out = get(path, &[("Cookie", &consent)]);
+        let lines = out.cookies("__Host-cp_consent.acme");
+        assert!(lines.len() == 2 && lines.iter().all(|line| line.starts_with("__Host-cp_consent.acme=; Max-Age=0;")), "{path}: {lines:?}");
+    }
     let everywhere = get("/optout", &[("Accept", "text/html"), ("Referer", "https://elsewhere.example/")]);
-    assert_eq!((everywhere.status, everywhere.header("location")), (303, Some("/")));
-    assert!(pair_of(&everywhere, "__Host-cp_optout").ends_with("=1"));
+    assert_eq!((everywhere.status, everywhere.header("location")), (303, Some("/choices?set=opted_out")));
+    let out = pair_of(&everywhere, "__Host-cp_optout");
+    assert!(out.ends_with("=1"));
+    let kept = get("/choices?set=opted_out", &[("Cookie", &out)]).text();
+    assert!(kept.contains("Your choice is saved") && kept.contains("You opted out of every site"), "{kept}");
+    assert!(get("/choices?set=opted_out", &[]).text().contains("Your choice was not saved"));
+    // Taken back for every site, by the token of that page alone.
+    let for_all = kept.split("name=token value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a token");
+    assert_eq!(post("/optin", &format!("token={token}"), &[same]).status, 403);
+    let back = post("/optin", &format!("token={for_all}"), &[same]);
+    assert!(back.status == 204 && back.cookies("__Host-cp_optout").iter().all(|line| line.contains("Max-Age=0")), "{back:?}");
+    assert_eq!(post("/consent", &format!("choice=granted&token={for_all}"), &[same]).status, 400);
+
+    // A link: the person sees, in their language, whether it worked.
+    let html = ("Accept", "text/html,application/xhtml+xml");
+    let by_link = get("/optout?s=acme&lang=de", &[html, ("Referer", "https://shop.example/privacy"), ("Sec-Fetch-Site", "cross-site")]);
+    assert_eq!((by_link.status, by_link.header("location")), (303, Some("/choices?s=acme&set=opted_out&lang=de")));
+    let shown = get("/choices?s=acme&set=opted_out&lang=de", &[("Cookie", "__Host-cp_optout.acme=1")]).text();
+    assert!(shown.contains("<html lang=de>") && shown.contains("Ihre Wahl ist gespeichert") && shown.contains("name=lang value=\"de\""));
+    let polish = get("/choices?s=acme", &[("Accept-Language", "sv, pl;q=0.8, de;q=0.3")]).text();
+    assert!(polish.contains("<html lang=pl>") && !polish.contains("name=lang"));
+    // The law of the caller's place.
+    for (address, words) in [(FRANCE, "There, visits are recorded only with your consent"), (UNITED_STATES, "There, visits are recorded unless you object")] {
+        assert!(get("/choices?s=acme", &[("X-Forwarded-For", address)]).text().contains(words), "{words}");
+    }
+    // A form that was open for too long is answered with a fresh one.
+    let stale = post("/consent", &format!("s=acme&choice=granted&token={}", "0".repeat(32)), &[same, html]);
+    assert!(stale.status == 403 && stale.header("set-cookie").is_none() && stale.text().contains("Your choice was not saved") && stale.text().contains(&token));
 
     for (cookie, words) in [(consent.as_str(), "You agreed"), ("__Host-cp_optout.acme=1", "You opted out"), ("__Host-cp_consent.acme=1.-.1", "You refused")] {
         assert!(get("/choices?s=acme", &[("Cookie", cookie)]).text().contains(words), "{words}");

@@ -57,9 +57,9 @@ impl Sender {
 fn call(client: &mut Client, ids: &[String]) -> std::io::Result<u16> {
     let from = [("X-Forwarded-For", UNITED_STATES)];
     let answer = match ids {
-        [id] => client.try_call("GET", &format!("/p.gif?s=acme&u=https%3A%2F%2Fshop.example%2F{id}&id={id}"), &from, b""),
+        [id] => client.try_call("GET", &format!("/p.gif?s=acme&u=https%3A%2F%2Fshop.example%2F{id}%3Ftoken%3Dabc&id={id}"), &from, b""),
         _ => {
-            let events: Vec<_> = ids.iter().map(|id| json!({"site": "acme", "event_id": id, "event": "click"})).collect();
+            let events: Vec<_> = ids.iter().map(|id| json!({"site": "acme", "event_id": id, "event": "click", "target_url": "https://shop.example/?token=abc"})).collect();
             client.try_call("POST", "/e", &from, serde_json::to_string(&events).unwrap().as_bytes())
         }
     };
@@ -115,6 +115,7 @@ fn after_any_number_of_kills_each_acknowledged_hit_is_there_once() {
     let of = |name: &str| ledger[name].as_u64().unwrap();
     let refused: u64 = ledger["refused"].as_object().unwrap().values().filter_map(serde_json::Value::as_u64).sum();
     assert_eq!(of("received"), of("stored") + of("duplicate") + of("failed") + refused, "{ledger}");
+    assert_eq!(ledger["scrubbed"], json!({"query": sent}), "one parameter was dropped from each hit");
     program.stop();
 
     let rows = home.query("select event_id from interactions");
@@ -128,6 +129,7 @@ fn after_any_number_of_kills_each_acknowledged_hit_is_there_once() {
         "select sum(interactions) as n from trends where dimension = 'all'",
         "select sum(interactions) as n from trends where dimension = 'event'",
         "select sum(interactions) as n from trends where dimension = 'outcome' and value = 'stored'",
+        "select sum(interactions) as n from trends where dimension = 'scrubbed' and value = 'query'",
     ] {
         assert_eq!(home.number(sql), sent, "{sql}");
     }

@@ -28,7 +28,7 @@ fn every_hit_is_counted_where_it_ended() {
     };
     let us = ("X-Forwarded-For", UNITED_STATES);
     let fr = ("X-Forwarded-For", FRANCE);
-    hit("s=acme&id=a", &[us]);
+    hit("s=acme&id=a&t=for+jane%40example.org&u=https%3A%2F%2Fshop.example%2F%3Fa%3D1%26b%3D2", &[us]);
     hit("s=acme&id=b&consent=granted", &[fr]);
     hit("s=acme&id=a", &[us]);
     hit("s=acme", &[fr]);
@@ -55,12 +55,12 @@ fn every_hit_is_counted_where_it_ended() {
 
     let acme = json!({"received": 13, "stored": 3, "duplicate": 1, "failed": 0, "refused": {
         "no_consent": 2, "opted_out": 1, "dnt": 1, "consent_string": 1, "child": 1, "bad_request": 1, "prefetch": 1, "too_old": 1,
-    }});
-    let strict = json!({"received": 3, "stored": 1, "duplicate": 0, "failed": 0, "refused": {"gpc": 1, "wrong_origin": 1}});
-    let kids = json!({"received": 1, "stored": 0, "duplicate": 0, "failed": 0, "refused": {"child": 1}});
-    let unknown = json!({"received": 5, "stored": 0, "duplicate": 0, "failed": 0, "refused": {"unknown_site": 3, "bad_request": 2}});
+    }, "scrubbed": {"email": 1, "query": 2}});
+    let strict = json!({"received": 3, "stored": 1, "duplicate": 0, "failed": 0, "refused": {"gpc": 1, "wrong_origin": 1}, "scrubbed": {}});
+    let kids = json!({"received": 1, "stored": 0, "duplicate": 0, "failed": 0, "refused": {"child": 1}, "scrubbed": {}});
+    let unknown = json!({"received": 5, "stored": 0, "duplicate": 0, "failed": 0, "refused": {"unknown_site": 3, "bad_request": 2}, "scrubbed": {}});
     // How many seconds those 20 hits took is not known: the lake says how many of them were kept.
-    let busy = |stored: u64| json!({"received": 20, "stored": stored, "duplicate": 0, "failed": 0, "refused": {"over_quota": 20 - stored}});
+    let busy = |stored: u64| json!({"received": 20, "stored": stored, "duplicate": 0, "failed": 0, "refused": {"over_quota": 20 - stored}, "scrubbed": {}});
 
     for (site, expected) in [("acme", &acme), ("strict", &strict), ("kids", &kids), ("-", &unknown)] {
         program.await_ledger(site, expected);

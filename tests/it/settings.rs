@@ -41,7 +41,7 @@ fn exit_codes_and_help() {
     for wrong in [&[][..], &["no-such-command"], &["serve"], &["serve", "--no-such-option"], &["import", "--site", "acme"], &["query"], &["query", "select 1", "--format", "xml"]] {
         assert_eq!(home.run(wrong).status.code(), Some(2), "{wrong:?}");
     }
-    for command in ["demo", "serve", "check", "settings", "import", "query", "report"] {
+    for command in ["demo", "serve", "check", "settings", "import", "query", "report", "maintain", "verify"] {
         let help = home.run(&[command, "--help"]);
         assert!(help.status.success() && !help.stdout.is_empty(), "{command}");
     }

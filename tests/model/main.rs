@@ -3,14 +3,18 @@
 //!
 //! Two parts: one fixed scenario with every fault at every single operation of the disk and of the
 //! store, and generated histories (`PROPTEST_CASES` for more; a failing one is shrunk and printed).
+//! And the same for maintenance: whatever fails, old rows or new ones are there, and a later turn ends it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 #![expect(clippy::print_stdout, reason = "says how many cases ran, under --nocapture")]
-#![expect(clippy::disallowed_methods, reason = "PROPTEST_CASES asks for more cases")]
+#![expect(clippy::disallowed_methods, reason = "PROPTEST_CASES asks for more cases; maintainers and collectors run beside one another")]
 
 mod disk;
 mod faults;
+mod rivals;
 mod store;
+mod upkeep;
+mod upkeep_faults;
 mod world;
 
 use faults::{Dice, Fault};

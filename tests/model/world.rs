@@ -14,6 +14,7 @@ use clearpixel::hit::clock::{Clock, Hour, Moment};
 use clearpixel::hit::draft::Draft;
 use clearpixel::hit::field::{Channel, ConsentSource, Id, IdentityMode, LegalBasis, Protocol, Regime};
 use clearpixel::hit::outcome::{Outcome, Reason};
+use clearpixel::hit::scrubbed::{Kind, Scrubbed};
 use clearpixel::hit::site::Site;
 use clearpixel::journal::frame::{write_interaction, write_tally};
 use clearpixel::journal::replay::replay;
@@ -42,7 +43,10 @@ const NODE: &str = "node";
 const START: i64 = 1_795_132_800 * 1_000_000;
 const ENDED: Outcome = Outcome::Refused(Reason::NoConsent);
 
-static RUNTIME: LazyLock<Runtime> =
+/// What is removed from each hit that `write_hit` makes.
+const REMOVED_FROM_A_HIT: [(Kind, u64); 4] = [(Kind::Email, 1), (Kind::Ip, 1), (Kind::Query, 2), (Kind::Fragment, 1)];
+
+pub static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
 static SOURCES: LazyLock<Sources> = LazyLock::new(|| Sources::new().unwrap());
 static SITE: LazyLock<Site> = LazyLock::new(|| Config::parse("[[site]]\nkey = \"acme\"", "model").unwrap().sites.remove(0));
@@ -128,6 +132,8 @@ impl Plan {
 struct Found {
     ids: BTreeMap<String, u64>,
     all: u64,
+    /// Values removed.
+    scrubbed: u64,
     /// Of outcomes, by site.
     outcomes: BTreeMap<String, u64>,
 }
@@ -235,7 +241,7 @@ impl World {
             // As the journal's thread counts.
             let mut counts = Counts::new();
             replay(&group, |frame| ledger::count(&frame, &mut counts));
-            life.ledger.add(*segment, counts);
+            life.ledger.add(*segment, [&counts]);
             if writer == 0 {
                 let wrote = *self.segments.entry(*segment).or_insert(self.lives);
                 assert_eq!(wrote, self.lives, "segment {segment} was used twice");
@@ -306,6 +312,8 @@ impl World {
         let rows = found.ids.len() as u64;
         assert_eq!(found.all, rows, "trends and rows differ");
         assert_eq!(found.outcomes.get("acme").copied().unwrap_or(0), rows, "the ledger in the lake and rows differ");
+        let removed: u64 = REMOVED_FROM_A_HIT.iter().map(|(_, count)| count).sum();
+        assert_eq!(found.scrubbed, rows * removed, "what was removed is counted in the lake with each row once");
         found
     }
 
@@ -316,14 +324,19 @@ impl World {
         let seen = RUNTIME.block_on(read).unwrap();
         let above = life.ledger.above(u64::try_from(seen.committed).unwrap());
         let ended = |outcome: Outcome| {
-            let lake: u64 = seen.ended.iter().filter(|row| row.outcome == outcome).map(|row| row.count).sum();
-            lake + above.values().map(|outcomes| outcomes.of(outcome)).sum::<u64>()
+            let lake: u64 = seen.entries.iter().map(|entry| entry.account.ends.of(outcome)).sum();
+            lake + above.values().map(|account| account.ends.of(outcome)).sum::<u64>()
         };
         let told = |mark: char| {
             let sent = self.sent.iter().filter(|(name, sent)| name.starts_with(mark) && matches!(sent.told, Told::Stored | Told::Written));
             sent.map(|(_, sent)| sent.count).sum::<u64>()
         };
         assert_eq!((ended(Outcome::Stored), ended(ENDED)), (told('h'), told('t')), "the ledger does not balance");
+        let mut scrubbed = Scrubbed::default();
+        seen.entries.iter().map(|entry| entry.account.scrubbed).chain(above.values().map(|account| account.scrubbed)).for_each(|part| scrubbed.add(part));
+        for (kind, count) in REMOVED_FROM_A_HIT {
+            assert_eq!(scrubbed.of(kind), count * told('h'), "what was removed is counted wrong: {}", kind.name());
+        }
     }
 
     /// When nothing goes wrong any more, the program goes on by itself.
@@ -355,10 +368,24 @@ impl World {
     }
 }
 
+/// A hit as the model's senders send it.
+pub struct Hit<'h> {
+    pub site: &'h Site,
+    pub event_id: &'h str,
+    pub received_at: Moment,
+    pub visitor: Option<Id>,
+    pub page: &'h str,
+}
+
 fn write_hit(event_id: &str, received_at: Moment, group: &mut Vec<u8>) {
+    let page = "https://shop.example/sale?token=abc&code=1#x";
+    write(&Hit { site: &SITE, event_id, received_at, visitor: Some(Id([7; 16])), page }, group);
+}
+
+pub fn write(hit: &Hit<'_>, group: &mut Vec<u8>) {
     let arena = Bump::new();
     let facts = Facts {
-        site: &SITE,
+        site: hit.site,
         grounds: Grounds {
             regime: Regime::OptIn,
             basis: LegalBasis::Consent,
@@ -366,20 +393,21 @@ fn write_hit(event_id: &str, received_at: Moment, group: &mut Vec<u8>) {
             may_share: true,
             identity: IdentityMode::Daily,
         },
-        draft: Draft { page_url: Some("https://shop.example/sale"), page_title: Some("A page with a title"), ..Draft::default() },
+        draft: Draft { page_url: Some(hit.page), page_title: Some("A page with a title for jane@example.org and 203.0.113.77"), ..Draft::default() },
         protocol: Protocol::Native,
         channel: Channel::Web,
-        received_at,
-        occurred_at: received_at,
-        event_id,
+        received_at: hit.received_at,
+        occurred_at: hit.received_at,
+        event_id: hit.event_id,
         place: &Place::default(),
         agent: &Agent::UNKNOWN,
         sources: &SOURCES,
-        visitor: Some(Id([7; 16])),
+        visitor: hit.visitor,
         visit: None,
         referer: b"",
         accept_language: None,
         echo: Echo::default(),
+        removed: Scrubbed::default(),
     };
     write_interaction(&mint(facts, &arena), group);
 }
@@ -404,6 +432,7 @@ async fn read(lake: &std::path::Path) -> Found {
                     let count = u64::try_from(counts.value(at)).unwrap();
                     match dimension {
                         "all" => found.all += count,
+                        "scrubbed" => found.scrubbed += count,
                         "outcome" => *found.outcomes.entry(texts("site").value(at).to_owned()).or_default() += count,
                         _ => {}
                     }
@@ -415,7 +444,7 @@ async fn read(lake: &std::path::Path) -> Found {
 }
 
 /// The Parquet files of a table's folder, as the log names them.
-fn files_below(table: &std::path::Path) -> BTreeSet<String> {
+pub fn files_below(table: &std::path::Path) -> BTreeSet<String> {
     let days = std::fs::read_dir(table).unwrap().map(|entry| entry.unwrap().path());
     let mut files = BTreeSet::new();
     for day in days.filter(|path| path.file_name().unwrap() != "_delta_log") {

@@ -95,10 +95,17 @@ def query_numbers(binary, data, sql):
 
 
 def log_of(table):
-    """Every action of the Delta log, in order."""
+    """Every action of the Delta log, in order: those of the newest checkpoint, and of the entries after it."""
+    checkpoints = sorted((table / "_delta_log").glob("*.checkpoint.parquet"))
+    begin = -1
+    if checkpoints:
+        begin = int(checkpoints[-1].name[:20])
+        for row in pyarrow.parquet.read_table(checkpoints[-1]).to_pylist():
+            yield {kind: action for kind, action in row.items() if action is not None}
     for path in sorted((table / "_delta_log").glob("*.json")):
-        for line in path.read_text().splitlines():
-            yield json.loads(line)
+        if int(path.name[:20]) > begin:
+            for line in path.read_text().splitlines():
+                yield json.loads(line)
 
 
 def live_files(table):

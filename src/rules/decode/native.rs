@@ -37,6 +37,11 @@ impl Event {
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name)?.1.as_str()
     }
+
+    /// All fields as they came.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
 }
 
 /// A `/e` body: the events of an object or of an array, `None` for each element that is no object.
@@ -127,6 +132,32 @@ impl<'de> Deserialize<'de> for Element {
     }
 }
 
+/// Takes a parameter of any wire format that says something of consent, by the IAB's name or ours; others
+/// are passed over.
+pub fn say<'a>(draft: &mut Draft<'a>, name: &str, value: &'a str) {
+    let Some(field) = Field::named(name) else { return };
+    match field {
+        Field::Anonymous | Field::Consent | Field::Child | Field::Gpc | Field::Gdpr | Field::GdprConsent | Field::Gpp | Field::GppSid | Field::UsPrivacy | Field::AddtlConsent | Field::Gcs | Field::Gcd => {
+            set(draft, field, Given::Text(value));
+        }
+        Field::Site
+        | Field::Event
+        | Field::EventId
+        | Field::PageUrl
+        | Field::ReferrerUrl
+        | Field::PageTitle
+        | Field::Language
+        | Field::ScreenWidth
+        | Field::ScreenHeight
+        | Field::EngagedMs
+        | Field::ScrollPercent
+        | Field::Element
+        | Field::TargetUrl
+        | Field::OccurredAt
+        | Field::SentAt => {}
+    }
+}
+
 /// Property keys beyond these are left out: 64 of 64 + 1,024 bytes are 68 KiB a hit at most.
 pub const PROPERTIES_MAX: usize = 64;
 
@@ -150,6 +181,7 @@ enum Field {
     Anonymous,
     Consent,
     Child,
+    Gpc,
     Gdpr,
     GdprConsent,
     Gpp,
@@ -182,6 +214,7 @@ impl Field {
             "anon" | "anonymous" => Self::Anonymous,
             "consent" => Self::Consent,
             "child" | "coppa" | "tfcd" => Self::Child,
+            "gpc" => Self::Gpc,
             "gdpr" => Self::Gdpr,
             "gdpr_consent" => Self::GdprConsent,
             "gpp" => Self::Gpp,
@@ -219,14 +252,15 @@ fn set<'a>(draft: &mut Draft<'a>, field: Field, given: Given<'a>) {
         Field::ScrollPercent => small(given, &mut draft.scroll_percent, &mut draft.unreadable),
         Field::OccurredAt => moment(given, &mut draft.occurred_at, &mut draft.unreadable),
         Field::SentAt => moment(given, &mut draft.sent_at, &mut draft.unreadable),
-        // For these two, whatever is not a clear "no" is a "yes".
+        // For these, whatever is not a clear "no" is a "yes".
         Field::Anonymous => draft.anonymous |= !is_no(given),
         Field::Child => draft.child |= !is_no(given),
+        Field::Gpc => draft.gpc |= !is_no(given),
         Field::Consent => match as_text(given) {
             Some("") => {}
-            Some("granted") => draft.consent.give(Relayed::Granted),
-            Some("denied") => draft.consent.give(Relayed::Denied),
-            Some(_) | None => draft.consent = Once::Malformed,
+            Some("granted") => draft.consent.say(Some(Relayed::Granted)),
+            Some("denied") => draft.consent.say(Some(Relayed::Denied)),
+            Some(_) | None => draft.consent.say(None),
         },
         Field::Gdpr => match given {
             Given::Text("") => {}
@@ -241,26 +275,39 @@ fn set<'a>(draft: &mut Draft<'a>, field: Field, given: Given<'a>) {
         Field::GppSid => signal(given, &mut draft.strings.gpp_sid),
         Field::UsPrivacy => signal(given, &mut draft.strings.us_privacy),
         Field::AddtlConsent => signal(given, &mut draft.strings.addtl_consent),
-        Field::Gcs => deny_if(draft, as_text(given).is_some_and(gcs_denies)),
-        Field::Gcd => deny_if(draft, as_text(given).is_some_and(gcd_denies)),
+        Field::Gcs => deny_if(draft, as_text(given).is_none_or(gcs_denies)),
+        Field::Gcd => deny_if(draft, as_text(given).is_none_or(gcd_denies)),
     }
 }
 
-/// Google's consent mode, whose form is not published: read only as far as it denies analytics storage.
-/// `gcs` is `G1xy` with `y` = 0 for denied; `gcd` has a letter for it as the second of four, of which
-/// `p`, `q`, `m` and `u` are denials.
-fn gcs_denies(text: &str) -> bool {
-    text.starts_with("G1") && text.as_bytes().get(3) == Some(&b'0')
-}
-
-fn gcd_denies(text: &str) -> bool {
-    text.bytes().filter(u8::is_ascii_alphabetic).nth(1).is_some_and(|letter| b"pqmu".contains(&letter))
-}
-
-/// A denial stands, whatever else the page says.
-const fn deny_if(draft: &mut Draft<'_>, denies: bool) {
+fn deny_if(draft: &mut Draft<'_>, denies: bool) {
     if denies {
-        draft.consent = Once::Given(Relayed::Denied);
+        draft.consent.say(Some(Relayed::Denied));
+    }
+}
+
+/// Google's consent mode, whose form is not published: it may deny analytics storage, and never grants.
+/// `gcs` is `G1xy`, of which `y` is analytics storage: 1 granted, 0 denied, - not set. Any other form denies.
+fn gcs_denies(text: &str) -> bool {
+    match text.as_bytes() {
+        [] => false,
+        [b'G', b'1', b'0' | b'1' | b'-', analytics] => !matches!(analytics, b'1' | b'-'),
+        _ => true,
+    }
+}
+
+/// `gcd` is `1` and a digit, then a letter and a digit for each of ad storage, analytics storage, ad user data
+/// and ad personalisation, and perhaps more of them. Granted are `t`, `r`, `n` and `v`; `l` is not set; any
+/// other letter or form denies.
+fn gcd_denies(text: &str) -> bool {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let is_pair = |pair: &[u8; 2]| pair[0].is_ascii_lowercase() && pair[1].is_ascii_digit();
+    match pairs {
+        [[b'1', b'0'..=b'9'], signals @ ..] if rest.is_empty() && signals.iter().all(is_pair) => match signals {
+            [_, [analytics, _], _, _, ..] => !b"trnvl".contains(analytics),
+            _ => true,
+        },
+        _ => !text.is_empty(),
     }
 }
 
@@ -307,11 +354,16 @@ fn small(given: Given<'_>, slot: &mut Option<i32>, unreadable: &mut bool) {
     }
 }
 
-/// Milliseconds since the epoch.
+/// RFC 3339 (`2026-11-23T10:00:00.123Z`) in milliseconds since the epoch.
+pub fn millis_of(text: &str) -> Option<i64> {
+    chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis())
+}
+
+/// Milliseconds since the epoch, or RFC 3339.
 fn moment(given: Given<'_>, slot: &mut Option<i64>, unreadable: &mut bool) {
     let value = match given {
         Given::Text("") => return,
-        Given::Text(text) => text.parse::<i64>().ok(),
+        Given::Text(text) => text.parse::<i64>().ok().or_else(|| millis_of(text)),
         #[expect(clippy::cast_possible_truncation, reason = "a moment with a fraction, within 2^53 ms")]
         Given::Number(number) => number.as_i64().or_else(|| number.as_f64().filter(|value| value.abs() < 9e15).map(|value| value as i64)),
         Given::Truth(_) => None,
@@ -354,7 +406,7 @@ fn add_json_property<'a>(draft: &mut Draft<'a>, key: &'a str, value: &'a Value, 
     }
 }
 
-fn add_property<'a>(draft: &mut Draft<'a>, key: &'a str, value: &'a str) {
+pub(super) fn add_property<'a>(draft: &mut Draft<'a>, key: &'a str, value: &'a str) {
     let is_new = !key.is_empty() && draft.properties.iter().all(|(known, _)| *known != key);
     if is_new && draft.properties.len() < PROPERTIES_MAX {
         draft.properties.push((key, value));
@@ -404,9 +456,50 @@ mod tests {
     #[test]
     fn google_s_signals_deny_and_never_grant() {
         let arena = Bump::new();
-        for (query, denies) in [("gcs=G110", true), ("gcs=G111", false), ("gcs=G1", false), ("gcd=13p3q3p3p5", true), ("gcd=13t3t3t3t5", false), ("gcd=13t3l3t3t5", false)] {
+        for (query, denies) in [
+            ("gcs=G111", false), ("gcs=G101", false), ("gcs=G1-1", false), ("gcs=G1--", false), ("gcs=", false), ("gcs=G110", true), ("gcs=G100", true),
+            ("gcs=G1", true), ("gcs=G11", true), ("gcs=G1111", true), ("gcs=G211", true), ("gcs=g111", true), ("gcs=G11x", true), ("gcs=${GCS}", true),
+            ("gcd=13t3t3t3t5", false), ("gcd=11r1r1r1r5", false), ("gcd=13n3n3n3n5", false), ("gcd=11v1v1v1v5", false), ("gcd=13p3t3p3p5", false),
+            ("gcd=13l3l3l2l1l1", false), ("gcd=13t3l3t3t5", false), ("gcd=", false),
+            ("gcd=11p1p1p1p5", true), ("gcd=13t3q3t3t5", true), ("gcd=13t3m3t3t5", true), ("gcd=13t3u3t3t5", true), ("gcd=13t3z3t3t5", true),
+            ("gcd=13t3T3t3t5", true), ("gcd=13t3t3t5", true), ("gcd=tttt", true), ("gcd=23t3t3t3t5", true), ("gcd=13t3t3t3t", true), ("gcd=13t33t3t3t", true),
+        ] {
             assert_eq!(from_query(query, &arena).consent == Once::Given(Relayed::Denied), denies, "{query}");
-            assert_ne!(from_query(query, &arena).consent, Once::Given(Relayed::Granted));
+            assert_ne!(from_query(query, &arena).consent, Once::Given(Relayed::Granted), "{query}");
+        }
+        for query in ["gcs=G110&consent=granted", "consent=granted&gcs=G110", "gcd=11p1p1p1p5&consent=granted&consent=granted", "gcs=G110&gcs=G111"] {
+            assert_eq!(from_query(query, &arena).consent, Once::Given(Relayed::Denied), "{query}");
+        }
+        for value in [json!({"gcs": 111}), json!({"gcd": true}), json!({"gcs": "G110", "consent": "granted"})] {
+            assert_eq!(from_event(&event_of(&value), &arena).consent, Once::Given(Relayed::Denied), "{value}");
+        }
+    }
+
+    #[test]
+    fn consent_strings_of_a_query_and_of_an_event() {
+        let arena = Bump::new();
+        let names = ["gdpr_consent", "gpp", "gpp_sid", "us_privacy", "addtl_consent"];
+        fn all<'a>(draft: &Draft<'a>) -> [Once<&'a str>; 5] {
+            let strings = draft.strings;
+            [strings.gdpr_consent, strings.gpp, strings.gpp_sid, strings.us_privacy, strings.addtl_consent]
+        }
+        for (at, name) in names.into_iter().enumerate() {
+            for (query, body, expected) in [
+                (format!("{name}=2~1.35~dv.9"), json!({name: "2~1.35~dv.9"}).to_string(), Once::Given("2~1.35~dv.9")),
+                (format!("{name}="), json!({name: ""}).to_string(), Once::Absent),
+                (format!("{name}=1~1&{name}=1~1"), format!(r#"{{"{name}":"1~1","{name}":"1~1"}}"#), Once::Malformed),
+            ] {
+                let event: Event = serde_json::from_str(&body).unwrap();
+                for draft in [from_query(&query, &arena), from_event(&event, &arena)] {
+                    let mut others = [Once::Absent; 5];
+                    others[at] = expected;
+                    assert_eq!(all(&draft), others, "{query} {body}");
+                }
+            }
+            assert!(all(&from_event(&event_of(&json!({name: 5})), &arena))[at].is_malformed());
+        }
+        for query in ["coppa=1", "tfcd=1", "child=1"] {
+            assert!(from_query(query, &arena).child, "{query}");
         }
     }
 

@@ -1,0 +1,160 @@
+//! Owns the work of requests in the files: whoever is erased goes out of every row, sketch and version;
+//! what is to be rectified is.
+//!
+//! All that is due is gathered and done in one pass over the files. Besides those who are asked for here,
+//! a pass finds whoever the suppressions say is erased and whose rows lie there nevertheless: an older
+//! copy of the lake was put back, or another collector's journal came late. Promises: a request is done
+//! only after its rows were looked for again and not found; cut short at any step, the next pass does
+//! the rest; receipts name files, versions, counts and digests, and no identifier. Whoever calls it has
+//! seen to it that no journal segment from before the erasures is left.
+
+use super::maintain::{MaintainError, Maintenance};
+use super::rights::{Done, Rights, RightsError, Work};
+use super::text::rfc3339;
+use crate::hit::field::{Id, RequestKind};
+use crate::lake::audience::Audience;
+use crate::lake::columns::TableName;
+use crate::lake::read::{self, text};
+use crate::lake::sketches::Touched;
+use crate::lake::sql::{Session, SessionOptions, SqlError};
+use crate::lake::subjects::{Fields, Subjects};
+use crate::lake::table::{LiveFile, Table, TableError};
+use crate::rules::suppression::Suppressions;
+use futures::StreamExt;
+use parquet::arrow::ProjectionMask;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Why a pass was not finished. The next one goes on with it.
+#[derive(Debug, thiserror::Error)]
+pub enum ErasureError {
+    #[error(transparent)]
+    Maintain(#[from] MaintainError),
+    #[error(transparent)]
+    Rights(#[from] RightsError),
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("{path} cannot be looked through: {reason}")]
+    File { path: String, reason: String },
+    #[error("after the files were rewritten {0} rows of the erased were found: nothing is reported as done")]
+    Found(u64),
+}
+
+/// Who is where: by site, by visitor id, how many rows were found.
+type Persons = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// What earlier passes of this process looked through.
+#[derive(Default)]
+pub struct LookedThrough {
+    files: HashSet<String>,
+    erased: HashSet<Id>,
+}
+
+/// One pass: does `work`, all that was due before the caller saw to the journal, and says how many requests
+/// that was.
+pub async fn carry_out(rights: &Rights, work: Vec<Work>, maintenance: &Maintenance<'_>, spill: &Path, looked: &mut LookedThrough) -> Result<usize, ErasureError> {
+    let (erasures, rectifications): (Vec<Work>, Vec<Work>) = work.into_iter().partition(|work| work.kind == RequestKind::Erasure);
+    let suppressions = rights.subscribe().borrow().clone();
+    let mut persons = Persons::new();
+    for work in &erasures {
+        persons.entry(work.site.to_string()).or_default().insert(work.visitor.to_string(), 0);
+    }
+    looked.look_for(&suppressions, &erasures, maintenance.lake, &mut persons).await?;
+    if !persons.is_empty() {
+        let report = erase(maintenance, &suppressions, spill, &mut persons).await?;
+        let rows = |work: &Work| persons.get(work.site.as_str()).and_then(|site| site.get(&work.visitor.to_string())).copied().unwrap_or(0);
+        let done: Vec<Done> = erasures.iter().map(|work| Done { request: work.request, rows: rows(work) }).collect();
+        rights.finish(&done, report, maintenance.clock.now())?;
+    }
+    for work in &rectifications {
+        rectify(rights, maintenance, spill, work).await?;
+    }
+    Ok(erasures.len() + rectifications.len())
+}
+
+async fn erase(maintenance: &Maintenance<'_>, suppressions: &Arc<Suppressions>, spill: &Path, persons: &mut Persons) -> Result<serde_json::Value, ErasureError> {
+    let open = async |audience| Session::open(maintenance.lake, SessionOptions::new(spill.to_owned(), audience)).await;
+    let mut touched = Touched::default();
+    touched.by(&open(Audience::Maintenance).await?, persons).await?;
+    let pairs = persons.iter().flat_map(|(site, visitors)| visitors.keys().map(move |visitor| (site.as_str(), visitor.as_str())));
+    let interactions = maintenance.erase(&Subjects::new(pairs)).await?;
+    let trends = maintenance.renew_sketches(&open(Audience::Subject(suppressions.clone())).await?, &touched).await?;
+    let mut again: Persons = persons.clone();
+    let found = Touched::default().by(&open(Audience::Maintenance).await?, &mut again).await?;
+    if found > 0 {
+        return Err(ErasureError::Found(found));
+    }
+    Ok(json!({"finished_at": rfc3339(maintenance.clock.now()), "interactions": interactions, "trends": trends, "rows_found_afterwards": found}))
+}
+
+async fn rectify(rights: &Rights, maintenance: &Maintenance<'_>, spill: &Path, work: &Work) -> Result<(), ErasureError> {
+    let now = maintenance.clock.now();
+    let fields = match Fields::new(work.fields.clone()) {
+        Ok(fields) => fields,
+        Err(field) => return Ok(rights.fail(work.request, &format!("the field `{field}` cannot be rectified"), now)?),
+    };
+    let (site, visitor) = (work.site.to_string(), work.visitor.to_string());
+    let session = Session::open(maintenance.lake, SessionOptions::new(spill.to_owned(), Audience::Maintenance)).await?;
+    let mut person = Persons::from([(site.clone(), BTreeMap::from([(visitor.clone(), 0)]))]);
+    let rows = Touched::default().by(&session, &mut person).await?;
+    let report = maintenance.rectify(&Subjects::new([(site.as_str(), visitor.as_str())]), &fields).await?;
+    let report = json!({"finished_at": rfc3339(maintenance.clock.now()), "interactions": report});
+    Ok(rights.finish(&[Done { request: work.request, rows }], report, now)?)
+}
+
+impl LookedThrough {
+    /// Adds to `persons` whoever is erased and has rows in a file that was not looked through since. Those
+    /// who are erased by this node's own requests need not be sought so: `persons` has them.
+    async fn look_for(&mut self, suppressions: &Suppressions, own: &[Work], lake: &Path, persons: &mut Persons) -> Result<(), ErasureError> {
+        let erased: HashSet<Id> = suppressions.erased_subjects().collect();
+        if erased.iter().any(|subject| !self.erased.contains(subject) && !own.iter().any(|work| work.subject == *subject)) {
+            self.files.clear();
+        }
+        self.erased = erased;
+        if self.erased.is_empty() {
+            return Ok(());
+        }
+        let table = Table::open(lake, TableName::Interactions).await?;
+        let files = table.live_files()?;
+        let live: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        self.files.retain(|path| live.contains(path.as_str()));
+        for file in &files {
+            if !self.files.contains(&file.path) {
+                for (site, visitor) in erased_in(&table, file, suppressions).await? {
+                    persons.entry(site).or_default().entry(visitor).or_insert(0);
+                }
+                self.files.insert(file.path.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whoever is erased and has rows in `file`, by site and visitor id. Reads two columns.
+async fn erased_in(table: &Table, file: &LiveFile, suppressions: &Suppressions) -> Result<BTreeSet<(String, String)>, ErasureError> {
+    let failed = |reason: &dyn std::fmt::Display| ErasureError::File { path: file.path.clone(), reason: reason.to_string() };
+    let builder = read::open(table.store(), &file.path, file.bytes).await.map_err(|error| failed(&error))?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["site", "visitor_id"]);
+    let mut rows = builder.with_projection(mask).build().map_err(|error| failed(&error))?;
+    let mut found = BTreeSet::new();
+    let mut last = (String::new(), String::new());
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(|error| failed(&error))?;
+        let (sites, visitors) = (text(&batch, "site").map_err(|error| failed(&error))?, text(&batch, "visitor_id").map_err(|error| failed(&error))?);
+        for pair in sites.iter().zip(visitors) {
+            let (Some(site), Some(visitor)) = pair else { continue };
+            if last.0 == site && last.1 == visitor {
+                continue;
+            }
+            last = (site.to_owned(), visitor.to_owned());
+            if Id::parse(visitor.as_bytes()).is_some_and(|visitor| suppressions.standing(site, visitor).erased) {
+                found.insert(last.clone());
+            }
+        }
+    }
+    Ok(found)
+}

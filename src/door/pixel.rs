@@ -1,0 +1,281 @@
+//! Owns the short way of nearly every hit: a pixel's request read where it lies, and answered with one
+//! write from bytes made beforehand.
+//!
+//! Knows httparse, hyper's own parser. Promises: it answers only a request that it understands wholly (one
+//! `GET /p.gif`, HTTP/1.1, all of its head there, nothing behind it, no body, no header that changes how
+//! the connection goes on); whatever else comes goes to hyper, with every byte that was read, and the
+//! connection with it. Its answers are made of hyper's own, so that nobody can tell which way was taken.
+//! Never keeps a request: all connections of a worker read into one space. Limits: a head of 8 KiB and 32
+//! headers; a connection that says nothing for 10 to 20 s is closed.
+
+use super::request::HEADER_DEADLINE;
+use super::respond;
+use super::public::{Peer, Public};
+use crate::hit::clock::Moment;
+use crate::hit::outcome::Outcome;
+use crate::line::collect::Verdict;
+use crate::rules::cookies::{self, Change};
+use chrono::DateTime;
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io::{self, Write};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::watch;
+
+/// One worker's short way.
+pub struct Pixels {
+    public: Rc<Public>,
+    /// Where every request is read.
+    space: RefCell<Box<[u8; HEAD_MAX]>>,
+    /// Where every answer is put together.
+    reply: RefCell<Vec<u8>>,
+    answers: Answers,
+    date: RefCell<Date>,
+}
+
+const HEAD_MAX: usize = 8 << 10;
+const HEADERS_MAX: usize = 32;
+
+enum Step {
+    Hit { verdict: Verdict, closes: bool },
+    /// Something else than a pixel: what was read so far.
+    Other(Vec<u8>),
+    Ended,
+}
+
+impl Pixels {
+    pub fn new(public: Rc<Public>) -> Self {
+        Self {
+            public,
+            space: RefCell::new(Box::new([0; HEAD_MAX])),
+            reply: RefCell::default(),
+            answers: Answers::new(),
+            date: RefCell::new(Date { second: i64::MIN, line: String::new() }),
+        }
+    }
+
+    pub const fn public(&self) -> &Rc<Public> {
+        &self.public
+    }
+
+    /// Answers pixels until the connection ends, or asks for something else: then what was read of that.
+    pub async fn serve(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin), peer: Peer, stop: &mut watch::Receiver<bool>) -> Option<Vec<u8>> {
+        let mut stopped = pin!(stop.changed());
+        let mut idle = pin!(tokio::time::sleep(HEADER_DEADLINE));
+        let mut has_spoken = false;
+        loop {
+            let step = poll_fn(|context| {
+                if let Poll::Ready(step) = self.poll_step(stream, peer, context) {
+                    return Poll::Ready(step);
+                }
+                if stopped.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Step::Ended);
+                }
+                while idle.as_mut().poll(context).is_ready() {
+                    if !std::mem::take(&mut has_spoken) {
+                        return Poll::Ready(Step::Ended);
+                    }
+                    idle.as_mut().reset(tokio::time::Instant::now() + HEADER_DEADLINE);
+                }
+                Poll::Pending
+            });
+            match step.await {
+                Step::Ended => return None,
+                Step::Other(read) => return Some(read),
+                Step::Hit { verdict, closes } => {
+                    has_spoken = true;
+                    let outcome = self.public.collector.settle(verdict.end).await;
+                    // How a client breaks off is its own affair.
+                    self.answer(stream, outcome, &verdict.changes, closes).await.ok()?;
+                    if closes {
+                        let _ = stream.shutdown().await;
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn poll_step(&self, stream: &mut (impl AsyncRead + Unpin), peer: Peer, context: &mut Context<'_>) -> Poll<Step> {
+        let mut space = self.space.borrow_mut();
+        let mut buffer = ReadBuf::new(space.as_mut_slice());
+        match Pin::new(stream).poll_read(context, &mut buffer) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Poll::Ready(self.take(buffer.filled(), peer)),
+            Poll::Ready(Ok(()) | Err(_)) => Poll::Ready(Step::Ended),
+        }
+    }
+
+    fn take(&self, bytes: &[u8], peer: Peer) -> Step {
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        match plain_pixel(bytes, &mut headers) {
+            None => Step::Other(bytes.to_vec()),
+            Some(Plain { query, headers, closes }) => {
+                let headers = headers.iter().map(|header| (header.name, header.value));
+                Step::Hit { verdict: self.public.collect_pixel(query, headers, peer), closes }
+            }
+        }
+    }
+
+    async fn answer(&self, stream: &mut (impl AsyncWrite + Unpin), outcome: Outcome, changes: &[Change], closes: bool) -> io::Result<()> {
+        let mut reply = self.reply.take();
+        reply.clear();
+        let (head, body) = self.answers.of(outcome);
+        reply.extend_from_slice(head);
+        for cookie in changes.iter().flat_map(cookies::set) {
+            write!(reply, "set-cookie: {cookie}\r\n")?;
+        }
+        if closes {
+            reply.extend_from_slice(b"connection: close\r\n");
+        }
+        reply.extend_from_slice(self.date.borrow_mut().at(self.public.clock.now()).as_bytes());
+        reply.extend_from_slice(body);
+        stream.write_all(&reply).await?;
+        stream.flush().await?;
+        self.reply.replace(reply);
+        Ok(())
+    }
+}
+
+/// A pixel's request that holds no surprise.
+struct Plain<'b, 'h> {
+    query: &'b str,
+    headers: &'h [httparse::Header<'b>],
+    /// The client wants the connection to end with the answer.
+    closes: bool,
+}
+
+fn plain_pixel<'b, 'h>(bytes: &'b [u8], headers: &'h mut [httparse::Header<'b>; HEADERS_MAX]) -> Option<Plain<'b, 'h>> {
+    let mut request = httparse::Request::new(headers);
+    let is_whole = request.parse(bytes) == Ok(httparse::Status::Complete(bytes.len()));
+    let query = match request.path?.strip_prefix("/p.gif")? {
+        "" => "",
+        rest => rest.strip_prefix('?')?,
+    };
+    // What hyper's URI does not hold, or holds otherwise.
+    let is_plain = query.is_ascii() && memchr::memchr(b'#', query.as_bytes()).is_none() && memchr::memchr3(b'"', b'<', b'>', query.as_bytes()).is_none();
+    if !is_whole || !is_plain || request.method != Some("GET") || request.version != Some(1) {
+        return None;
+    }
+    let mut closes = false;
+    for header in request.headers.iter() {
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        match header.name.len() {
+            10 if is("connection") && header.value.eq_ignore_ascii_case(b"close") => closes = true,
+            10 if is("connection") && !header.value.eq_ignore_ascii_case(b"keep-alive") => return None,
+            6 if is("expect") => return None,
+            7 if is("upgrade") => return None,
+            14 if is("content-length") => return None,
+            17 if is("transfer-encoding") => return None,
+            _ => {}
+        }
+    }
+    Some(Plain { query, headers: request.headers, closes })
+}
+
+/// The pixel's two answers as bytes, head (without `Set-Cookie` and `Date`) and what follows it.
+struct Answers {
+    kept: Vec<u8>,
+    failed: Vec<u8>,
+    end: Vec<u8>,
+}
+
+impl Answers {
+    fn new() -> Self {
+        let head = |outcome| {
+            let reply = respond::pixel(outcome, &[]);
+            let mut head = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();
+            for (name, value) in reply.headers() {
+                head.extend_from_slice(name.as_str().as_bytes());
+                head.extend_from_slice(b": ");
+                head.extend_from_slice(value.as_bytes());
+                head.extend_from_slice(b"\r\n");
+            }
+            head.extend_from_slice(format!("content-length: {}\r\n", respond::GIF.len()).as_bytes());
+            head
+        };
+        Self { kept: head(Outcome::Stored), failed: head(Outcome::Failed), end: [b"\r\n", &respond::GIF[..]].concat() }
+    }
+
+    fn of(&self, outcome: Outcome) -> (&[u8], &[u8]) {
+        match outcome {
+            Outcome::Failed => (&self.failed, &self.end),
+            Outcome::Stored | Outcome::Duplicate | Outcome::Refused(_) => (&self.kept, &self.end),
+        }
+    }
+}
+
+/// The `Date` line (RFC 9110 §6.6.1), written anew once a second.
+struct Date {
+    second: i64,
+    line: String,
+}
+
+impl Date {
+    fn at(&mut self, now: Moment) -> &str {
+        if self.second != now.seconds() {
+            self.second = now.seconds();
+            let time = DateTime::from_timestamp_micros(now.micros()).unwrap_or_default();
+            self.line = time.format("date: %a, %d %b %Y %H:%M:%S GMT\r\n").to_string();
+        }
+        &self.line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HEADERS_MAX, plain_pixel};
+    use hyper::Uri;
+    use proptest::prelude::*;
+
+    fn read(bytes: &[u8]) -> Option<(String, usize, bool)> {
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        plain_pixel(bytes, &mut headers).map(|plain| (plain.query.to_owned(), plain.headers.len(), plain.closes))
+    }
+
+    #[test]
+    fn only_a_plain_pixel_is_taken() {
+        for (request, expected) in [
+            ("GET /p.gif?s=acme HTTP/1.1\r\nHost: a\r\n\r\n", Some(("s=acme", 1, false))),
+            ("GET /p.gif HTTP/1.1\r\n\r\n", Some(("", 0, false))),
+            ("GET /p.gif?a HTTP/1.1\r\nConnection: Close\r\n\r\n", Some(("a", 1, true))),
+            ("GET /p.gif?a HTTP/1.1\r\nConnection: keep-alive\r\n\r\n", Some(("a", 1, false))),
+            ("GET /p.gif?a HTTP/1.1\r\nConnection: keep-alive, close\r\n\r\n", None),
+            ("GET /p.gif?a HTTP/1.0\r\n\r\n", None),
+            ("HEAD /p.gif?a HTTP/1.1\r\n\r\n", None),
+            ("GET /p.gifx HTTP/1.1\r\n\r\n", None),
+            ("GET /p.gif?a#b HTTP/1.1\r\n\r\n", None),
+            ("GET http://a/p.gif?a HTTP/1.1\r\n\r\n", None),
+            ("GET /p.gif?a HTTP/1.1\r\nContent-Length: 0\r\n\r\n", None),
+            ("GET /p.gif?a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", None),
+            ("GET /p.gif?a HTTP/1.1\r\nExpect: 100-continue\r\n\r\n", None),
+            ("GET /p.gif?a HTTP/1.1\r\nUpgrade: h2c\r\n\r\n", None),
+            ("GET /p.gif?a HTTP/1.1\r\nHost: a\r\n", None),
+            ("GET /p.gif?a HTTP/1.1\r\nHost : a\r\n\r\n", None),
+            ("GET /p.gif?a HTTP/1.1\r\n\r\nGET /p.gif?b HTTP/1.1\r\n\r\n", None),
+        ] {
+            let expected = expected.map(|(query, headers, closes): (&str, usize, bool)| (query.to_owned(), headers, closes));
+            assert_eq!(read(request.as_bytes()), expected, "{request}");
+        }
+        assert_eq!(read(format!("GET /p.gif HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(33)).as_bytes()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_query_is_what_hyper_s_uri_says(query in "[!-~\u{80}-\u{ff}]{0,40}") {
+            if let Some((taken, ..)) = read(format!("GET /p.gif?{query} HTTP/1.1\r\n\r\n").as_bytes()) {
+                let uri: Uri = format!("/p.gif?{query}").parse().unwrap();
+                prop_assert_eq!(uri.query(), Some(taken.as_str()));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            read(&bytes);
+            read(&[b"GET /p.gif?", &bytes[..]].concat());
+        }
+    }
+}
