@@ -87,7 +87,7 @@ impl Maintenance<'_> {
             Extent::All => day_text(Day(now.day().0 + 1)),
             Extent::Day | Extent::Often => day_text(now.day()),
         };
-        let terms = Terms::new(self.sites.iter().map(|site| (site.key.as_str(), site.interactions_keep_seconds, site.trends_keep_seconds)), now);
+        let terms = Terms::of_sites(self.sites, now);
         let limits = self.limits()?;
         for name in TableName::ALL {
             let Some(mut rewriter) = self.open(name, &lease, &limits).await? else { continue };

@@ -10,7 +10,7 @@ use super::columns::TableName;
 use super::merge::Merge;
 use super::order::{Keep, Repeats, Sorter};
 use super::read::{column, text, unlike};
-use super::rewrite::{Change, MAINTAIN, Purpose, Report, RewriteError, Rewriter, Task};
+use super::rewrite::{Change, Order, Purpose, Report, RewriteError, Rewriter, Task, is_settled};
 use super::table::LiveFile;
 use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
@@ -32,7 +32,7 @@ pub async fn compact(rewriter: &mut Rewriter<'_>, over: &str, report: &mut Repor
         let is_over = day.as_str() < over;
         let merged = if is_over { whole_day(rewriter.table.name(), files, small) } else { like_sized(files, small) };
         if !merged.is_empty() {
-            let task = Task { purpose: Purpose::Compaction, day: day.clone(), files: merged, sorts: true };
+            let task = Task { purpose: Purpose::Compaction, day: day.clone(), files: merged, order: if is_over { Order::Settled } else { Order::Sorted } };
             match rewriter.table.name() {
                 TableName::Trends => rewriter.rewrite(&task, &mut Merge::default(), report).await?,
                 TableName::Interactions => {
@@ -53,9 +53,9 @@ pub async fn compact(rewriter: &mut Rewriter<'_>, over: &str, report: &mut Repor
     Ok(())
 }
 
-/// Of a day that is over: all that is not sorted yet, and what is small if there is more than one of it.
+/// Of a day that is over: all that is not settled yet, and what is small if there is more than one of it.
 fn whole_day(table: TableName, files: &[LiveFile], small: u64) -> Vec<LiveFile> {
-    let is_new = |file: &LiveFile| !is_compacted(&file.path);
+    let is_new = |file: &LiveFile| !is_settled(&file.path);
     let merged: Vec<_> = match table {
         TableName::Interactions => files.iter().filter(|file| is_new(file) || file.bytes < small).cloned().collect(),
         // One row a key needs all rows of the day.
@@ -81,11 +81,6 @@ const FILES_A_MERGE: u64 = 8;
 
 fn day_before(day: &str) -> Option<String> {
     Some(day.parse::<NaiveDate>().ok()?.pred_opt()?.to_string())
-}
-
-/// Whether maintenance wrote this file.
-pub fn is_compacted(path: &str) -> bool {
-    path.contains(&format!("/part-{MAINTAIN}-"))
 }
 
 /// Leaves the first row of each repeated event id.
@@ -133,10 +128,14 @@ mod tests {
     const KIB: u64 = 1 << 10;
     const SMALL: u64 = 64 << 20;
 
-    /// Files by size; the compacted ones are marked.
+    /// Files by size; the settled ones are marked, the others are a collector's or maintenance's in turn.
     fn files(sizes: &[(u64, bool)]) -> Vec<LiveFile> {
-        let named = |(at, (bytes, is_compacted)): (usize, &(u64, bool))| LiveFile {
-            path: format!("day=2026-11-20/part-{}-{at:012}.parquet", if *is_compacted { "maintain-0000000001048577" } else { "0a1b2c3d4e5f" }),
+        let named = |(at, (bytes, is_settled)): (usize, &(u64, bool))| LiveFile {
+            path: match (is_settled, at % 2) {
+                (true, _) => format!("day=2026-11-20/part-maintain-0000000001048577-{at:04}.parquet"),
+                (false, 0) => format!("day=2026-11-20/part-maintain-0000000001048577-{at:04}-unsettled.parquet"),
+                (false, _) => format!("day=2026-11-20/part-0a1b2c3d4e5f-{at:012}.parquet"),
+            },
             day: "2026-11-20".to_owned(),
             bytes: *bytes,
             rows: Some(1),

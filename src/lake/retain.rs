@@ -13,6 +13,7 @@ use super::rewrite::{Change, Purpose, Report, RewriteError, Rewriter};
 use super::trends::Dimension;
 use crate::hit::clock::{Day, Moment};
 use crate::hit::outcome::Outcome;
+use crate::hit::site::Site;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array};
 use arrow::compute::{filter_record_batch, nullif};
 use arrow::datatypes::Int64Type;
@@ -65,6 +66,19 @@ impl Terms {
         Self { sites: by_key, others: kept(INTERACTIONS_KEEP_MAX_SECONDS, longest) }
     }
 
+    /// The terms of `sites` at `now`.
+    pub fn of_sites(sites: &[Site], now: Moment) -> Self {
+        Self::new(sites.iter().map(|site| (site.key.as_str(), site.interactions_keep_seconds, site.trends_keep_seconds)), now)
+    }
+
+    /// The first day (`YYYY-MM-DD`) of `site` that `table` keeps; of trends, their counts.
+    pub fn first_kept(&self, table: TableName, site: &str) -> &str {
+        match table {
+            TableName::Interactions => &self.of(site).interactions,
+            TableName::Trends => &self.of(site).trends,
+        }
+    }
+
     fn of(&self, site: &str) -> &Kept {
         self.sites.get(site).unwrap_or(&self.others)
     }
@@ -99,11 +113,7 @@ struct Retention<'t> {
 impl Retention<'_> {
     /// For each row, whether it is kept on the day `day`.
     fn kept(&self, day: &str, rows: &RecordBatch) -> Result<BooleanArray, ArrowError> {
-        let first = |site: &str| match self.table {
-            TableName::Interactions => &self.terms.of(site).interactions,
-            TableName::Trends => &self.terms.of(site).trends,
-        };
-        by_site(rows, |site| day >= first(site).as_str())
+        by_site(rows, |site| day >= self.terms.first_kept(self.table, site))
     }
 
     /// For each row, whether its sketch is past its term on the day `day`.

@@ -85,8 +85,18 @@ pub struct Task {
     pub purpose: Purpose,
     pub day: String,
     pub files: Vec<LiveFile>,
-    /// Sorts all rows by the table's order; otherwise they stay as they lie.
-    pub sorts: bool,
+    pub order: Order,
+}
+
+/// How rows lie in what a task writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// As they lay, each file with a successor of its own.
+    Kept,
+    /// All in the table's order; the day goes on, so repeats may still come.
+    Sorted,
+    /// All in the table's order and without repeats: the day is over.
+    Settled,
 }
 
 /// What a run of rewrites did. Holds nothing of a person.
@@ -154,18 +164,27 @@ impl Rewriter<'_> {
         let number = self.lease.next_number();
         let (mut rows_in, mut come) = (0, Vec::new());
         // Sorted, all is one; otherwise each file has a successor of its own.
-        for files in task.files.chunks(if task.sorts { task.files.len().max(1) } else { 1 }) {
-            let mut rows = self.rows(files, task.sorts).await?;
+        let (sorts, at_once) = match task.order {
+            Order::Kept => (false, 1),
+            Order::Sorted | Order::Settled => (true, task.files.len().max(1)),
+        };
+        for files in task.files.chunks(at_once) {
+            let is_settled = match task.order {
+                Order::Kept => files.iter().all(|file| is_settled(&file.path)),
+                Order::Sorted => false,
+                Order::Settled => true,
+            };
+            let mut rows = self.rows(files, sorts).await?;
             let mut sink: Option<FileSink> = None;
             while let Some(batch) = self.lease.during(rows.next()).await? {
                 let batch = batch?;
                 self.lease.keep().await?;
                 rows_in += batch.num_rows();
                 let batch = change.apply(&task.day, batch).map_err(|reason| self.unsound(reason))?;
-                self.write(task, number, batch, &mut sink, &mut come).await?;
+                self.write(task, (number, is_settled), batch, &mut sink, &mut come).await?;
             }
             if let Some(rest) = change.finish().map_err(|reason| self.unsound(reason))? {
-                self.write(task, number, rest, &mut sink, &mut come).await?;
+                self.write(task, (number, is_settled), rest, &mut sink, &mut come).await?;
             }
             if let Some(sink) = sink {
                 come.push(sink.finish().await.map_err(|error| self.unwritten(task, &error))?);
@@ -201,7 +220,7 @@ impl Rewriter<'_> {
             days.entry(file.day.clone()).or_default().push(file);
         }
         for (day, files) in days {
-            self.rewrite(&Task { purpose, day, files, sorts: false }, change, report).await?;
+            self.rewrite(&Task { purpose, day, files, order: Order::Kept }, change, report).await?;
         }
         Ok(())
     }
@@ -259,7 +278,7 @@ impl Rewriter<'_> {
     /// Leaves a commit without files under this lease's token: whoever held an older one can commit
     /// nothing after it, and what it wrote can be swept.
     pub async fn fence(&mut self) -> Result<(), RewriteError> {
-        let task = Task { purpose: Purpose::Compaction, day: String::new(), files: Vec::new(), sorts: false };
+        let task = Task { purpose: Purpose::Compaction, day: String::new(), files: Vec::new(), order: Order::Kept };
         let number = self.lease.next_number();
         self.swap(&task, number, &[], Vec::new()).await.map(|_| ())
     }
@@ -323,14 +342,15 @@ impl Rewriter<'_> {
         Ok(all)
     }
 
-    async fn write(&self, task: &Task, number: i64, rows: RecordBatch, sink: &mut Option<FileSink>, come: &mut Vec<NewFile>) -> Result<(), RewriteError> {
+    async fn write(&self, task: &Task, (number, is_settled): (i64, bool), rows: RecordBatch, sink: &mut Option<FileSink>, come: &mut Vec<NewFile>) -> Result<(), RewriteError> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
         let mut open = match sink.take() {
             Some(open) => open,
             None => {
-                let path = format!("day={}/part-{MAINTAIN}-{number:016}-{:04}.parquet", task.day, come.len());
+                let ending = if is_settled { "" } else { UNSETTLED };
+                let path = format!("day={}/part-{MAINTAIN}-{number:016}-{:04}{ending}.parquet", task.day, come.len());
                 FileSink::new(self.table.name(), self.table.store(), &task.day, path, self.clock.now()).map_err(|error| self.unwritten(task, &error))?
             }
         };
@@ -387,6 +407,16 @@ impl Rewriter<'_> {
 
 /// As what maintenance numbers its commits and names its files.
 pub const MAINTAIN: &str = "maintain";
+
+/// Ends the name of a file that maintenance wrote and that is still to be sorted, or rid of repeats, when
+/// its day is over.
+const UNSETTLED: &str = "-unsettled";
+
+/// Whether a file's rows are in order and without repeats: compaction of a day that was over wrote it, or
+/// it is the successor of such a file.
+pub fn is_settled(path: &str) -> bool {
+    path.contains(&format!("/part-{MAINTAIN}-")) && !path.contains(UNSETTLED)
+}
 
 /// 8,192 rows of 1 KiB are 8 MiB.
 const BATCH_ROWS: usize = 8_192;

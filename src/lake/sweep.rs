@@ -155,6 +155,7 @@ mod tests {
             ("day=2026-11-20/part-0a1b2c3d4e5f-000000000012.parquet", Some(("0a1b2c3d4e5f", 12))),
             ("day=2026-11-20/part-import-ab-cd-000000000002.parquet", Some(("import-ab-cd", 2))),
             ("day=2026-11-20/part-maintain-0000000001048577-0003.parquet", Some(("maintain", 1_048_577))),
+            ("day=2026-11-20/part-maintain-0000000001048577-0003-unsettled.parquet", Some(("maintain", 1_048_577))),
             ("day=2026-11-20/part-00000-1b2c-c000.snappy.parquet", None),
             ("day=2026-11-20/other.parquet", None),
             ("_delta_log/00000000000000000001.checkpoint.parquet", None),

@@ -9,7 +9,7 @@ use clearpixel::hit::clock::Clock;
 use clearpixel::lake::columns::TableName;
 use clearpixel::lake::lease::{Lease, LeaseError, TERM, token_of};
 use clearpixel::lake::order::Limits;
-use clearpixel::lake::rewrite::{Change, MAINTAIN, Purpose, Report, RewriteError, Rewriter, Task};
+use clearpixel::lake::rewrite::{Change, MAINTAIN, Order, Purpose, Report, RewriteError, Rewriter, Task};
 use clearpixel::lake::table::{LiveFile, Swap, Table};
 use deltalake::protocol::DeltaOperation;
 
@@ -58,7 +58,7 @@ impl Paused {
             let all = table.live_files().unwrap();
             let day = all[0].day.clone();
             let files: Vec<LiveFile> = all.into_iter().filter(|file| file.day == day).collect();
-            let task = Task { purpose: Purpose::Compaction, day, files, sorts: true };
+            let task = Task { purpose: Purpose::Compaction, day, files, order: Order::Settled };
             let limits = Limits::new(upkeep.folder.path().join("paused-spill"));
             Self { lease, limits, clock, table: Some(table), task }
         })
