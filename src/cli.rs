@@ -364,7 +364,7 @@ fn verify(config: &Config) -> Result<(), Failure> {
         progress.set_length(of as u64);
         progress.set_position(done as u64);
     };
-    let verified = async_runtime()?.block_on(verify::verify(&config.lake, &config.data_dir.join("journal"), &mut tell))?;
+    let verified = async_runtime()?.block_on(verify::verify(&config.lake, &config.data_dir.join("journal"), (&config.sites, Clock::system().now()), &mut tell))?;
     progress.finish_and_clear();
     let mut out = io::stdout().lock();
     for fact in &verified.facts {

@@ -2,7 +2,8 @@
 //!
 //! Reads everything: each live file's bytes against the digest in the log, its footer and its rows against
 //! the log's count, its statistics against the list of columns that may have any, every object against
-//! the list of live files, the ledger against the rows, and the journal's frames against their checksums.
+//! the list of live files, the ledger against the rows, the days of every site's rows against the terms of
+//! its contract, and the journal's frames against their checksums.
 //! Promises: bounded memory (a row group and a batch at a time); changes nothing; beside a running
 //! collector a difference is a fault only where it stays when both tables are looked at again.
 
@@ -10,13 +11,15 @@ use crate::journal::replay::replay;
 use crate::journal::segment::{Directory, Shelf, frames_of};
 use crate::lake::columns::TableName;
 use crate::lake::read::{self, column, text, unlike};
-use crate::lake::retain::{DROPPED, DROPPED_STORED};
+use crate::lake::retain::{DROPPED, DROPPED_STORED, Terms};
 use crate::lake::rewrite::{REMOVED, sha256_of};
 use crate::lake::sweep::number_of;
 use crate::lake::table::{LiveFile, Table, TableError};
 use crate::lake::trends::Dimension;
+use crate::hit::clock::Moment;
 use crate::hit::outcome::Outcome;
-use arrow::array::AsArray;
+use crate::hit::site::Site;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -35,9 +38,11 @@ pub struct Verified {
     pub faults: Vec<String>,
 }
 
-/// Verifies the lake in `lake` and the journal in `journal`. `tell` hears how many files of how many are done.
-pub async fn verify(lake: &Path, journal: &Path, tell: &mut (dyn FnMut(usize, usize) + Send)) -> Result<Verified, TableError> {
+/// Verifies the lake in `lake` and the journal in `journal`; `contracts` are the sites' and the time they
+/// are held to. `tell` hears how many files of how many are done.
+pub async fn verify(lake: &Path, journal: &Path, contracts: (&[Site], Moment), tell: &mut (dyn FnMut(usize, usize) + Send)) -> Result<Verified, TableError> {
     let mut verified = Verified::default();
+    let mut oldest = Oldest::default();
     let mut counts = BTreeMap::new();
     for name in TableName::ALL {
         let table = match Table::open(lake, name).await {
@@ -48,9 +53,10 @@ pub async fn verify(lake: &Path, journal: &Path, tell: &mut (dyn FnMut(usize, us
             }
             Err(error) => return Err(error),
         };
-        let counted = Reading { table: &table, verified: &mut verified }.read(tell).await?;
+        let counted = Reading { table: &table, verified: &mut verified, oldest: &mut oldest }.read(tell).await?;
         counts.insert(name.as_str(), counted);
     }
+    retention(&oldest, contracts, &mut verified);
     if let (Some(rows), Some(trends)) = (counts.get("interactions"), counts.get("trends")) {
         ledger(rows, trends, lake, &mut verified).await?;
     }
@@ -72,10 +78,90 @@ struct Counts {
     dropped_stored: i64,
 }
 
+/// The oldest day of each site in each table, and of its sketches.
+#[derive(Default)]
+struct Oldest {
+    days: BTreeMap<(String, Part), String>,
+}
+
+/// What a site's contract has a term for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Interactions,
+    Trends,
+    /// They go with the interactions that they count.
+    Sketches,
+}
+
+impl Part {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Interactions => "interactions",
+            Self::Trends => "trends",
+            Self::Sketches => "sketches of visitors",
+        }
+    }
+
+    fn first_kept<'t>(self, terms: &'t Terms, site: &str) -> &'t str {
+        match self {
+            Self::Interactions | Self::Sketches => terms.first_kept(TableName::Interactions, site),
+            Self::Trends => terms.first_kept(TableName::Trends, site),
+        }
+    }
+}
+
+impl Oldest {
+    fn note(&mut self, table: TableName, day: &str, rows: &RecordBatch) -> Result<(), ArrowError> {
+        let sites = text(rows, "site")?;
+        let sketches = match table {
+            TableName::Interactions => None,
+            TableName::Trends => Some(column(rows, "visitors_sketch")?),
+        };
+        let part = if sketches.is_some() { Part::Trends } else { Part::Interactions };
+        let mut last = None;
+        for at in 0..rows.num_rows() {
+            let (site, has_sketch) = (sites.value(at), sketches.is_some_and(|sketches| sketches.is_valid(at)));
+            // In most rows it is the same again.
+            if last == Some((site, has_sketch)) {
+                continue;
+            }
+            last = Some((site, has_sketch));
+            self.see(site, part, day);
+            if has_sketch {
+                self.see(site, Part::Sketches, day);
+            }
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, site: &str, part: Part, day: &str) {
+        let oldest = self.days.entry((site.to_owned(), part)).or_insert_with(|| day.to_owned());
+        if day < oldest.as_str() {
+            day.clone_into(oldest);
+        }
+    }
+}
+
+/// Of each site the oldest day and the first that its contract keeps. Maintenance lets go once a UTC day:
+/// what became past its term since yesterday may wait for it, what is older may not be there.
+fn retention(oldest: &Oldest, (sites, now): (&[Site], Moment), verified: &mut Verified) {
+    let (today, yesterday) = (Terms::of_sites(sites, now), Terms::of_sites(sites, now.plus_seconds(-86_400)));
+    for ((site, part), day) in &oldest.days {
+        let first = part.first_kept(&today, site);
+        let told = format!("retention: {site}: the oldest {} are of {day}, and {first} is the first day that is kept", part.name());
+        match day.as_str() {
+            day if day >= first => verified.facts.push(told),
+            day if day >= part.first_kept(&yesterday, site) => verified.facts.push(format!("{told}: the next maintenance removes what is before")),
+            _ => verified.faults.push(told),
+        }
+    }
+}
+
 /// A table being read.
 struct Reading<'v> {
     table: &'v Table,
     verified: &'v mut Verified,
+    oldest: &'v mut Oldest,
 }
 
 impl Reading<'_> {
@@ -134,6 +220,7 @@ impl Reading<'_> {
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(|error| told(&error))?;
             found += batch.num_rows();
+            self.oldest.note(self.table.name(), &file.day, &batch).map_err(|error| told(&error))?;
             if self.table.name() == TableName::Trends {
                 add_trends(&batch, counts).map_err(|error| told(&error))?;
             }
