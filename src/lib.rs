@@ -60,9 +60,11 @@ pub mod desk {
     pub mod subject;
     pub mod query;
     pub mod paper;
+    pub mod people_table;
     pub mod erasure;
     pub mod maintain;
     pub mod verify;
+    pub mod persons;
     pub mod rights;
     pub mod audit;
     pub mod text;

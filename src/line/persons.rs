@@ -4,6 +4,7 @@
 //! together; whoever was erased meanwhile is not written, whatever was decided before. Limits: 1,024 calls
 //! wait, of 16 KiB of traits and 4 KiB of ids at most, 20 MiB; past it a call fails at once, and its hit with it.
 
+use crate::hit::field::Id;
 use crate::hit::site::SiteKey;
 use crate::people::write::PeopleWriter;
 use crate::rules::person::Person;
@@ -22,7 +23,12 @@ pub fn keep_people(notes: &Receiver<Note>, writer: &PeopleWriter, suppressions: 
         }
         for (site, notes) in by_site {
             let (calls, waiting): (Vec<Person>, Vec<oneshot::Sender<bool>>) = notes.into_iter().map(|note| (note.person, note.done)).unzip();
-            let admit = |person: Person| (!suppressions.borrow().standing(site.as_str(), person.visitor).erased).then_some(person);
+            let admit = |mut person: Person| {
+                let in_force = suppressions.borrow().clone();
+                let is_erased = |id: &Id| in_force.standing(site.as_str(), *id).erased;
+                person.linked.retain(|id| !is_erased(id));
+                (!is_erased(&person.visitor)).then_some(person)
+            };
             let written = writer.append(&site, calls, &admit).unwrap_or_else(|error| {
                 tracing::error!(%error, "identify calls were not written: their hits fail");
                 Vec::new()

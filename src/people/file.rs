@@ -190,7 +190,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let (bytes, begins) = written(&[2, 1, 2]);
-        for bit in 0..bytes.len() * 8 {
+        for bit in (0..bytes.len()).map(|at| at * 8 + at % 8) {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let frame = begins.iter().filter(|begin| **begin <= bit / 8).count();

@@ -53,6 +53,11 @@ impl People {
         Ok(found)
     }
 
+    /// Proves that every key opens the people that lie here.
+    pub fn prove(&self) -> Result<(), PeopleError> {
+        self.sites().try_for_each(|site| self.open(site).map(|_| ()))
+    }
+
     /// Whether a site has a key, and so may have people.
     pub fn has(&self, site: &SiteKey) -> bool {
         self.keys.contains_key(site)

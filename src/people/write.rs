@@ -89,6 +89,11 @@ impl PeopleWriter {
         self.shelves.keys()
     }
 
+    /// So many frames are in the file in force.
+    pub fn calls(&self, site: &SiteKey) -> Result<u32, PeopleError> {
+        Ok(self.lock(site)?.end.number)
+    }
+
     /// The number of the file in force and its length: where both are the same, nothing was written.
     pub fn stamp(&self, site: &SiteKey) -> Result<(u64, u64), PeopleError> {
         let shelf = self.lock(site)?;
