@@ -124,7 +124,7 @@ mod tests {
     use std::path::Path;
 
     impl super::PeopleKey {
-        pub(in crate::people) fn sample(first: u8) -> Self {
+        pub fn sample(first: u8) -> Self {
             Self(std::array::from_fn(|at| first.wrapping_add(at as u8)))
         }
     }

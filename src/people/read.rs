@@ -235,7 +235,7 @@ mod tests {
     use std::path::Path;
 
     impl People {
-        pub(in crate::people) fn sample(folder: &Path, first: u8) -> Self {
+        pub fn sample(folder: &Path, first: u8) -> Self {
             Self { folder: folder.join("people"), keys: BTreeMap::from([(SiteKey::parse("acme").unwrap(), PeopleKey::sample(first))]) }
         }
     }
