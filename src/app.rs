@@ -31,7 +31,12 @@ use crate::line::flush::{Figures, Flusher};
 use crate::line::guard::{Quotas, Repeats, Visits};
 use crate::line::intake::{Intake, Journal, keep_journal};
 use crate::line::ledger::Ledger;
+use crate::line::persons::{self, PersonsDoor, keep_people};
 use crate::line::salts::Salts;
+use crate::people::file::PeopleError;
+use crate::people::key::KeyError;
+use crate::people::read::People;
+use crate::people::write::PeopleWriter;
 use crate::rules::agent::Classifier;
 use crate::rules::identity::SigningKey;
 use crate::rules::place::{Atlas, AtlasError};
@@ -78,6 +83,10 @@ pub enum AppError {
     Rights(#[from] RightsError),
     #[error(transparent)]
     Erasure(#[from] ErasureError),
+    #[error(transparent)]
+    PeopleKey(#[from] KeyError),
+    #[error(transparent)]
+    People(#[from] PeopleError),
     #[error("a thread cannot be started: {0}")]
     Thread(io::Error),
     /// Exit code 70.
@@ -89,6 +98,7 @@ pub enum AppError {
 pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
     let workers = if config.workers == 0 { thread::available_parallelism().map_or(1, usize::from) } else { config.workers };
     let tls = config.tls.as_ref().map(|tls| tls::acceptor(&tls.certificate, &tls.private_key)).transpose()?;
+    let people = people(config)?;
     // The parsers' data takes some 50 ms to build: meanwhile the lake is opened.
     let data = thread::spawn(|| Ok::<_, String>((Classifier::new().map_err(|e| e.to_string())?, Sources::new().map_err(|e| e.to_string())?)));
 
@@ -101,6 +111,7 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
 
     let folder = DataFolder::open(&config.data_dir)?;
     let lake_runtime = threaded_runtime("lake")?;
+    let people = Arc::new(PeopleWriter::open(people)?);
 
     let clock = Clock::system();
     let rights = Arc::new(Rights::open(&config.data_dir, &config.lake, &folder.node, &folder.secret, clock.now())?);
@@ -143,6 +154,7 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
     });
 
     let (stop_sender, stop) = watch::channel(false);
+    let (persons, people_thread) = start_people(&people, rights.subscribe())?;
     let (journals, journal_threads) = start_journals(workers, config, &register)?;
     flusher.journals.clone_from(&journals);
 
@@ -161,6 +173,7 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
             ledger: ledger.clone(),
             board: board.clone(),
             hasher: hasher.clone(),
+            persons: persons.clone(),
             proxies: config.trusted_proxies.clone().into(),
             demo: demo.clone(),
             clock: clock.clone(),
@@ -168,9 +181,12 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
         };
         worker_threads.push(named(format!("worker-{index}"), move || plan.run())?);
     }
+    // The thread that writes people ends with the last worker.
+    drop(persons);
     let (upkeep_clock, upkeep_figures) = (clock.clone(), figures.clone());
     let admin = Arc::new(Admin {
         rights: rights.clone(),
+        people: people.people().clone(),
         book,
         ledger,
         board,
@@ -194,7 +210,7 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
         (flusher, lake_runtime)
     })?;
 
-    let maintain_thread = start_maintenance(Upkeep { config: config.clone(), clock: upkeep_clock, node: folder.node.clone(), rights, figures: upkeep_figures }, stop.clone())?;
+    let maintain_thread = start_maintenance(Upkeep { config: config.clone(), clock: upkeep_clock, node: folder.node.clone(), rights, people, figures: upkeep_figures }, stop.clone())?;
 
     tracing::info!(public = %address, admin = %admin_address, workers, sites = config.sites.len(), "ready");
     announce(address, admin_address, tls.is_some(), demo.is_some());
@@ -205,6 +221,9 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
     let mut unfinished: Vec<String> = Vec::new();
     for thread in worker_threads {
         unfinished.extend(thread.join().unwrap_or_else(|_| Some("a worker that broke down".to_owned())));
+    }
+    if people_thread.is_some_and(|thread| thread.join().is_err()) {
+        unfinished.push("the writer of people, which broke down".to_owned());
     }
     // The workers' orders are dropped with them, the flusher's copies with this: then those threads end.
     match flush_thread.join() {
@@ -248,7 +267,25 @@ pub fn check(config: &Config) -> Result<(), AppError> {
     if let Some(database) = &config.geo_database {
         Atlas::open(database)?;
     }
+    people(config)?;
     Ok(())
+}
+
+/// The people of the settings' sites: every key is there, and opens what lies here.
+fn people(config: &Config) -> Result<Arc<People>, AppError> {
+    let people = People::of_settings(&config.sites, &config.data_dir, &config.lake)?;
+    people.prove()?;
+    Ok(Arc::new(people))
+}
+
+/// The thread that writes people, and the way to it; neither where no site has any.
+fn start_people(people: &Arc<PeopleWriter>, suppressions: watch::Receiver<Arc<Suppressions>>) -> Result<(Option<PersonsDoor>, Option<JoinHandle<()>>), AppError> {
+    if people.sites().next().is_none() {
+        return Ok((None, None));
+    }
+    let ((door, notes), people) = (persons::door(), people.clone());
+    let thread = named("people".to_owned(), move || keep_people(&notes, &people, &suppressions))?;
+    Ok((Some(door), Some(thread)))
 }
 
 /// 2 million visits in progress (see `line::guard`).
@@ -327,6 +364,7 @@ struct Worker {
     ledger: Arc<Ledger>,
     board: Arc<Board>,
     hasher: RandomState,
+    persons: Option<PersonsDoor>,
     proxies: Arc<[ipnet::IpNet]>,
     demo: Option<Demo>,
     clock: Clock,
@@ -340,7 +378,7 @@ impl Worker {
             return Some(format!("worker-{} never started", self.index));
         };
         LocalSet::new().block_on(&runtime, async {
-            let intake = Rc::new(Intake::new(self.index, self.journal, self.repeats, self.ledger, self.board, self.hasher));
+            let intake = Rc::new(Intake::new(self.index, self.journal, self.repeats, self.ledger, self.board, self.hasher).with_persons(self.persons));
             let collector = Collector::new(self.book, intake.clone());
             let public = Public { collector, clock: self.clock, trusted_proxies: self.proxies, demo: self.demo, arena: RefCell::new(Bump::new()) };
             let pumped = intake.clone();
@@ -437,6 +475,7 @@ struct Upkeep {
     clock: Clock,
     node: String,
     rights: Arc<Rights>,
+    people: Arc<PeopleWriter>,
     figures: Arc<Figures>,
 }
 
@@ -490,7 +529,7 @@ impl Upkeep {
             // What was due before this look is in the lake, as far as the journal had it.
             if self.figures.erased.load(Ordering::Acquire) >= self.rights.subscribe().borrow().erased() as u64 {
                 let carried_out = tokio::select! {
-                    carried_out = erasure::carry_out(&self.rights, work, &maintenance, &spill, &mut looked) => carried_out,
+                    carried_out = erasure::carry_out(&self.rights, work, &maintenance, &self.people, &spill, &mut looked) => carried_out,
                     _ = stop.changed() => return,
                 };
                 owes_rights = match carried_out {
@@ -549,11 +588,12 @@ pub async fn carry_out_rights(config: &Config, maintenance: &Maintenance<'_>, lo
         Err(AppError::InUse(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
+    let people = PeopleWriter::open(people(config)?)?;
     let rights = Rights::open(&config.data_dir, &config.lake, &folder.node, &folder.secret, maintenance.clock.now())?;
     // What a collector that was killed left in its journal has to be in the lake before it can be taken out.
     let work = rights.due()?;
     open_flusher(config, &folder, &Arc::default(), maintenance.clock).await?.flush().await?;
-    Ok(Some(erasure::carry_out(&rights, work, maintenance, &config.data_dir.join("spill"), looked).await?))
+    Ok(Some(erasure::carry_out(&rights, work, maintenance, &people, &config.data_dir.join("spill"), looked).await?))
 }
 
 async fn open_flusher(config: &Config, folder: &DataFolder, ledger: &Arc<Ledger>, clock: &Clock) -> Result<Flusher, AppError> {

@@ -10,14 +10,18 @@ use crate::desk::audit;
 use crate::desk::erasure::LookedThrough;
 use crate::desk::import::{self, Import};
 use crate::desk::maintain::{Extent, MaintainError, Maintenance};
+use crate::desk::people_table;
 use crate::desk::query::{self, Format, QueryError};
 use crate::desk::report;
 use crate::desk::verify;
 use crate::hit::clock::Clock;
+use crate::journal::folder;
 use crate::lake::audience::Audience;
 use crate::lake::lease::LeaseError;
 use crate::lake::sql::{Session, SessionOptions};
 use crate::lake::suppressions;
+use crate::people::file::PeopleError;
+use crate::people::read::People;
 use crate::site_add::{self, AddError, NewSite};
 use crate::subject::{self, SubjectOptions};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -101,6 +105,9 @@ enum Command {
         /// Write to this file instead of standard output.
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// Let the question see the table `people`: personal information, by the key that the settings name.
+        #[arg(long, requires = "config")]
+        personal: bool,
         #[command(flatten)]
         place: Place,
     },
@@ -212,7 +219,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> u8 {
         return 64;
     }
     match error.downcast_ref::<AppError>() {
-        Some(AppError::Config(_) | AppError::Tls(_) | AppError::Atlas(_)) => 64,
+        Some(AppError::Config(_) | AppError::Tls(_) | AppError::Atlas(_) | AppError::PeopleKey(_) | AppError::People(PeopleError::WrongKey { .. })) => 64,
         Some(AppError::InFlight(_)) => 70,
         Some(_) | None => 1,
     }
@@ -240,7 +247,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             let config = place.config()?;
             Ok(import::import(&Import { sites: &config.sites, lake: &config.lake, data_dir: &config.data_dir, geo_database: config.geo_database.as_deref(), site: &site, format, rejects: rejects.as_deref() }, &files, &Clock::system())?)
         }
-        Command::Query { sql, format, output, place } => query(&sql, &format, output.as_deref(), &place.config()?),
+        Command::Query { sql, format, output, personal, place } => query(&sql, &format, output.as_deref(), personal, &place.config()?),
         Command::Subject { subject, place } => Ok(async_runtime()?.block_on(subject::run(&subject, &place.config()?, &Clock::system()))?),
         Command::Maintain { once, place } => maintain(&place.config()?, once),
         Command::Verify { place } => verify(&place.config()?),
@@ -289,7 +296,7 @@ fn settings(file: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn query(sql: &str, format: &str, output: Option<&Path>, config: &Config) -> Result<(), Failure> {
+fn query(sql: &str, format: &str, output: Option<&Path>, personal: bool, config: &Config) -> Result<(), Failure> {
     let format = Format::from_name(format).unwrap_or(Format::Table);
     if format == Format::Parquet && output.is_none() && io::stdout().is_terminal() {
         return Err("Parquet is not for terminals: add --output FILE".into());
@@ -298,7 +305,12 @@ fn query(sql: &str, format: &str, output: Option<&Path>, config: &Config) -> Res
     let unfinished = output.map(|path| path.with_extension("unfinished"));
     let answered = async_runtime()?.block_on(async {
         let session = open_session(config).await?;
+        if personal {
+            let people = People::of_settings(&config.sites, &config.data_dir, &config.lake)?;
+            people_table::add(&session, &people, &suppressions::in_force(&config.data_dir, &config.lake)?)?;
+        }
         let out: Box<dyn Write + Send> = match &unfinished {
+            Some(path) if personal => Box::new(io::BufWriter::new(folder::private_file(path)?)),
             Some(path) => Box::new(io::BufWriter::new(std::fs::File::create(path).map_err(|error| format!("{}: {error}", output.unwrap_or(path).display()))?)),
             None => Box::new(io::BufWriter::new(io::stdout())),
         };
@@ -371,6 +383,14 @@ fn verify(config: &Config) -> Result<(), Failure> {
         writeln!(out, "{fact}")?;
     }
     let mut faults = verified.faults;
+    match People::of_settings(&config.sites, &config.data_dir, &config.lake) {
+        Ok(people) => {
+            let (facts, more) = people.survey();
+            facts.iter().try_for_each(|fact| writeln!(out, "{fact}"))?;
+            faults.extend(more);
+        }
+        Err(error) => faults.push(error.to_string()),
+    }
     match audit::verify_folder(&config.data_dir) {
         Ok(Some(audit)) => writeln!(out, "audit log: {} entries, head {}", audit.entries, audit.head)?,
         Ok(None) => writeln!(out, "audit log: there is none here")?,

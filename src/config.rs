@@ -104,7 +104,9 @@ pub const SETTINGS: &[Setting] = &[
     setting("site.honour_dnt", "yes/no", "true", "DNT: 1 refuses (Sec-GPC is always honoured)"),
     setting("site.child_directed", "yes/no", "false", "a site for children: nothing is ever kept"),
     setting("site.tcf_vendor_id", "number", "0", "vendor on the Global Vendor List; 0 = TC strings can deny but never grant"),
-    setting("site.personal_information", "yes/no", "false", "accept identify calls and traits"),
+    setting("site.personal_information", "yes/no", "false", "accept identify calls and traits; needs people_key"),
+    setting("site.people_key", "path", "", "file of the key that people are encrypted with: 32 random bytes or 64 hex digits, its owner's alone, outside of data_dir and lake"),
+    setting("site.people_keep", "time", "\"760d\"", "how long a person is kept after the last identify call (760 days at most)"),
     setting("site.interactions_keep", "time", "\"760d\"", "how long interactions are kept, by whole UTC days: never longer, at most a day less (760 days at most: the CNIL's 25 months)"),
     setting("site.trends_keep", "time", "\"5y\"", "how long trends are kept, by whole UTC days; their visitors' sketches go with the interactions"),
 ];
@@ -316,6 +318,7 @@ impl<'t> Reader<'t> {
         let has_key = key.is_some();
         let key = key.or_else(|| SiteKey::parse("x"))?;
         let name = self.take("site.name", text);
+        let personal_line = self.values.get("site.personal_information").map_or(line, |(line, _)| *line);
         let site = Site {
             name: if name.is_empty() { key.to_string() } else { name },
             key,
@@ -338,9 +341,15 @@ impl<'t> Reader<'t> {
             child_directed: self.take("site.child_directed", truth),
             tcf_vendor_id: u16::try_from(self.take("site.tcf_vendor_id", |value| whole(value, 65_535))).unwrap_or(0),
             personal_information: self.take("site.personal_information", truth),
+            people_key: self.take_optional("site.people_key", path),
+            people_keep_seconds: self.take("site.people_keep", |value| at_most(value, INTERACTIONS_KEEP_MAX_SECONDS)),
             interactions_keep_seconds: self.take("site.interactions_keep", |value| at_most(value, INTERACTIONS_KEEP_MAX_SECONDS)),
             trends_keep_seconds: self.take("site.trends_keep", seconds),
         };
+        if site.personal_information && site.people_key.is_none() {
+            let problem = "`personal_information = true` has no `people_key`".to_owned();
+            self.fault(personal_line, problem, "add `people_key = \"/etc/clearpixel/people.key\"`, a file of `openssl rand -hex 32` that its owner alone reads".to_owned());
+        }
         has_key.then_some(site)
     }
 
@@ -671,6 +680,8 @@ interactions_keep = "760d"
             ("[[site]]\nkey=\"a\"\ninteractions_keep = \"800d\"", "write at most \"760d\""),
             ("[[site]]\nkey=\"a\"\n[[site]]\nkey=\"a\"", "used twice"),
             ("[[site]]\nkey=\"-\"", "not only dashes"),
+            ("[[site]]\nkey=\"a\"\npersonal_information = true", "openssl rand -hex 32"),
+            ("[[site]]\nkey=\"a\"\npeople_keep = \"800d\"", "write at most \"760d\""),
             ("[[site]]\nkey=\"a\"\nprivacy_policy = \"javascript:alert(1)\"", "write a page's URL"),
             ("[[site]]\nkey=\"a\"\nprivacy_policy = \"data:text/html,x\"", "write a page's URL"),
             ("a = ", "this is no TOML"),

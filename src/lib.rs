@@ -60,9 +60,11 @@ pub mod desk {
     pub mod subject;
     pub mod query;
     pub mod paper;
+    pub mod people_table;
     pub mod erasure;
     pub mod maintain;
     pub mod verify;
+    pub mod persons;
     pub mod rights;
     pub mod audit;
     pub mod text;
@@ -76,6 +78,7 @@ pub mod line {
     pub mod ledger;
     pub mod board;
     pub mod guard;
+    pub mod persons;
     pub mod ids;
     pub mod salts;
 }
@@ -110,6 +113,15 @@ pub mod lake {
     pub mod store;
 }
 
+/// Personal information, apart from all else: encrypted files.
+pub mod people {
+    pub mod write;
+    pub mod read;
+    pub mod file;
+    pub mod frame;
+    pub mod key;
+}
+
 /// Segments on disk: bytes and files.
 pub mod journal {
     pub mod replay;
@@ -121,6 +133,7 @@ pub mod journal {
 /// Pure functions that decide and describe: no async, no clock, no I/O, no metrics.
 pub mod rules {
     pub mod gate;
+    pub mod person;
     pub mod decode {
         pub mod log_line;
         pub mod server;

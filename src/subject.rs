@@ -10,7 +10,8 @@ use crate::desk::erasure::{ErasureError, LookedThrough};
 use crate::desk::maintain::{MaintainError, Maintenance};
 use crate::desk::query::QueryError;
 use crate::desk::rights::{Ask, Request, Rights, RightsError};
-use crate::desk::subject::{self, CopyFormat};
+use crate::desk::persons::{Persons, PersonsError};
+use crate::desk::subject::{self, CopyFormat, Whose};
 use crate::desk::text::{moment, rfc3339};
 use crate::hit::clock::{Clock, Moment};
 use crate::hit::field::{Asker, Id, RequestKind, RequestState};
@@ -19,10 +20,14 @@ use crate::journal::folder;
 use crate::lake::audience::Audience;
 use crate::lake::lease::LeaseError;
 use crate::lake::sql::{Session, SessionOptions, SqlError};
+use crate::people::file::PeopleError;
+use crate::people::key::KeyError;
+use crate::people::read::People;
+use crate::rules::identity::SigningKey;
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What to do for the person.
@@ -42,7 +47,7 @@ pub enum Action {
     Release,
     /// Refuse further hits of the person; what is kept stays.
     Object,
-    /// Put the person, or without `--visitor` the whole site, under a legal hold that suspends erasures.
+    /// Put the person, or without `--visitor` and `--user` the whole site, under a legal hold that suspends erasures.
     Hold,
 }
 
@@ -56,18 +61,23 @@ pub struct SubjectOptions {
     #[arg(long, value_name = "KEY", value_parser = site_key)]
     site: SiteKey,
     /// The person's visitor id, as /choices shows it; `-` reads it from standard input.
-    #[arg(long, value_name = "ID", required_unless_present = "reason")]
+    #[arg(long, value_name = "ID", required_unless_present_any = ["reason", "user"], conflicts_with = "user")]
     visitor: Option<String>,
+    /// The client's own name of the person, where the site has people; `-` reads it from standard input.
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
     /// Erase, rectify: do the work in the files at once, not with the next maintenance, and wait for it.
     #[arg(long)]
     now: bool,
-    /// Rectify: what a field is to be; nothing behind `=` empties it. May be given several times.
+    /// Rectify: what a field (`country`, `language`, `traits.NAME`) is to be; nothing behind `=` empties it.
+    /// May be given several times.
     #[arg(long = "set", value_name = "FIELD=TEXT")]
     fields: Vec<String>,
     /// Export: the form of the copy.
     #[arg(long, value_enum, default_value = "json")]
     format: CopyFormat,
-    /// Export: write to this file instead of standard output.
+    /// Export: write to this file instead of standard output. Rectify: write whom the notice of a changed e-mail
+    /// address goes to.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Hold: why, without naming the person.
@@ -83,6 +93,8 @@ pub struct SubjectOptions {
 pub enum SubjectError {
     #[error("`--visitor` is 32 lower-case hexadecimal digits, as /choices shows them to the person")]
     NoVisitor,
+    #[error("`--user` is empty: give the name that identify calls bring as `userId`")]
+    NoUser,
     #[error("`--set` is FIELD=TEXT")]
     NoField,
     #[error("a hold needs `--reason` and `--until`")]
@@ -97,6 +109,12 @@ pub enum SubjectError {
     App(#[from] AppError),
     #[error(transparent)]
     Rights(#[from] RightsError),
+    #[error(transparent)]
+    Persons(#[from] PersonsError),
+    #[error(transparent)]
+    People(#[from] PeopleError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error(transparent)]
     Query(#[from] QueryError),
     #[error(transparent)]
@@ -115,23 +133,33 @@ pub async fn run(subject: &SubjectOptions, config: &Config, clock: &Clock) -> Re
     match subject.action {
         Action::Hold => {
             let (Some(reason), Some(until)) = (&subject.reason, subject.until) else { return Err(SubjectError::NoHold) };
-            let visitor = subject.visitor.is_some().then(|| visitor(subject)).transpose()?;
-            open(config, now)?.hold(&subject.site, visitor, reason, until, now)?;
+            let rights = open(config, now)?;
+            let visitors = if subject.visitor.is_some() || subject.user.is_some() { ids(&Office::open(config, subject)?.ask(RequestKind::Restriction, BTreeMap::new())?).into_iter().map(Some).collect() } else { vec![None] };
+            for visitor in visitors {
+                rights.hold(&subject.site, visitor, reason, until, now)?;
+            }
             writeln!(out, "held until {}", rfc3339(until))?;
         }
         Action::Find => {
             let rights = open(config, now)?;
-            let found = subject::find(&session(config, &rights).await?, &subject.site, visitor(subject)?).await?;
+            let office = Office::open(config, subject)?;
+            let visitors = ids(&office.ask(RequestKind::Access, BTreeMap::new())?);
+            let found = subject::find(&session(config, &rights).await?, &subject.site, &visitors).await?;
             for found in &found {
                 writeln!(out, "{}  {}  {} rows  from {} to {}", found.table, found.day, found.rows, found.first_received_at, found.last_received_at)?;
             }
             writeln!(out, "{} rows in all; what came within the last flush is not among them yet", found.iter().map(|found| found.rows).sum::<u64>())?;
+            for record in office.persons().records(&visitors)? {
+                let (traits, linked, more) = (record.traits.len(), record.linked.len(), if record.linked_more { ", and more that are not known" } else { "" });
+                writeln!(out, "people  {traits} traits, {linked} linked ids{more}  from {} to {}", rfc3339(record.first_seen), rfc3339(record.last_seen))?;
+            }
         }
         Action::Export => {
             let rights = open(config, now)?;
-            let visitor = visitor(subject)?;
-            let request = rights.ask(&ask(subject, RequestKind::Access, visitor, BTreeMap::new()), now)?;
-            export(subject, config, &rights, &request, visitor, now).await?;
+            let office = Office::open(config, subject)?;
+            let ask = office.ask(RequestKind::Access, BTreeMap::new())?;
+            let request = rights.ask(&ask, now)?;
+            export(&office, config, &rights, &request, &ids(&ask), now).await?;
         }
         Action::Erase => take(subject, config, RequestKind::Erasure, BTreeMap::new(), clock).await?,
         Action::Rectify => take(subject, config, RequestKind::Rectification, fields(subject)?, clock).await?,
@@ -143,7 +171,12 @@ pub async fn run(subject: &SubjectOptions, config: &Config, clock: &Clock) -> Re
 }
 
 async fn take(subject: &SubjectOptions, config: &Config, kind: RequestKind, fields: BTreeMap<String, Option<String>>, clock: &Clock) -> Result<(), SubjectError> {
-    let request = open(config, clock.now())?.ask(&ask(subject, kind, visitor(subject)?, fields), clock.now())?;
+    let office = Office::open(config, subject)?;
+    let ask = office.ask(kind, fields)?;
+    let request = open(config, clock.now())?.ask(&ask, clock.now())?;
+    if let (RequestKind::Rectification, Some(path), Some(sealed)) = (kind, &subject.output, &ask.sealed) {
+        folder::private_file(path)?.write_all((office.persons().notify(sealed).join("\n") + "\n").as_bytes())?;
+    }
     if !subject.now || request.state != RequestState::Running {
         return tell(&request);
     }
@@ -180,15 +213,17 @@ fn tell(request: &Request) -> Result<(), SubjectError> {
     Ok(())
 }
 
-async fn export(subject: &SubjectOptions, config: &Config, rights: &Rights, request: &Request, visitor: Id, now: Moment) -> Result<(), SubjectError> {
+async fn export(office: &Office<'_>, config: &Config, rights: &Rights, request: &Request, visitors: &[Id], now: Moment) -> Result<(), SubjectError> {
     let session = session(config, rights).await?;
+    let (subject, records) = (office.subject, office.persons().records(visitors)?);
+    let whose = Whose { site: &subject.site, visitors, records: &records };
     let copied = match &subject.output {
-        None => subject::copy(&session, &subject.site, visitor, subject.format, &mut io::stdout(), now).await?,
+        None => subject::copy(&session, whose, subject.format, &mut io::stdout(), now).await?,
         Some(path) => {
             // A copy appears whole or not at all, and is its maker's alone.
             let unfinished = path.with_extension("unfinished");
-            let mut file = BufWriter::new(private_file(&unfinished)?);
-            let copied = subject::copy(&session, &subject.site, visitor, subject.format, &mut file, now).await?;
+            let mut file = BufWriter::new(folder::private_file(&unfinished)?);
+            let copied = subject::copy(&session, whose, subject.format, &mut file, now).await?;
             file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
             std::fs::rename(&unfinished, path)?;
             copied
@@ -197,11 +232,6 @@ async fn export(subject: &SubjectOptions, config: &Config, rights: &Rights, requ
     rights.exported(request.id, subject.format.name(), copied.rows, copied.sha256.clone(), now)?;
     writeln!(io::stderr().lock(), "request {}: {} rows, SHA-256 {}", request.id, copied.rows, copied.sha256)?;
     Ok(())
-}
-
-fn private_file(path: &Path) -> io::Result<std::fs::File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 async fn session(config: &Config, rights: &Rights) -> Result<Session, SqlError> {
@@ -218,17 +248,50 @@ fn open(config: &Config, now: Moment) -> Result<Rights, SubjectError> {
     Ok(Rights::open(&config.data_dir, &config.lake, &node, &secret, now)?)
 }
 
-fn ask(subject: &SubjectOptions, kind: RequestKind, visitor: Id, fields: BTreeMap<String, Option<String>>) -> Ask {
-    Ask { kind, site: subject.site.clone(), visitor, fields, now: subject.now, by: Asker::CommandLine }
+/// What a request is made with: the options, the people, and the key that makes ids of names.
+struct Office<'o> {
+    subject: &'o SubjectOptions,
+    people: People,
+    key: SigningKey,
 }
 
-fn visitor(subject: &SubjectOptions) -> Result<Id, SubjectError> {
-    let mut given = subject.visitor.clone().unwrap_or_default();
+impl<'o> Office<'o> {
+    fn open(config: &Config, subject: &'o SubjectOptions) -> Result<Self, SubjectError> {
+        let people = People::of_settings(&config.sites, &config.data_dir, &config.lake)?;
+        people.must_open(&subject.site)?;
+        if !config.data_dir.join("secret").is_file() {
+            return Err(SubjectError::NoData(config.data_dir.display().to_string()));
+        }
+        Ok(Self { subject, people, key: SigningKey::new(folder::kept_bytes(&config.data_dir.join("secret"))?) })
+    }
+
+    const fn persons(&self) -> Persons<'_> {
+        Persons { people: &self.people, key: &self.key, site: &self.subject.site }
+    }
+
+    fn ask(&self, kind: RequestKind, fields: BTreeMap<String, Option<String>>) -> Result<Ask, SubjectError> {
+        let of = |visitor| Ask { fields, now: self.subject.now, ..Ask::of(kind, self.subject.site.clone(), visitor, Asker::CommandLine) };
+        let ask = match &self.subject.user {
+            Some(user) => self.persons().by_user(of(Id([0; 16])), given(user, SubjectError::NoUser)?.as_str())?,
+            None => of(Id::parse(given(self.subject.visitor.as_deref().unwrap_or_default(), SubjectError::NoVisitor)?.as_bytes()).ok_or(SubjectError::NoVisitor)?),
+        };
+        Ok(self.persons().seal(ask)?)
+    }
+}
+
+fn ids(ask: &Ask) -> Vec<Id> {
+    std::iter::once(ask.visitor).chain(ask.linked.iter().copied()).collect()
+}
+
+/// What an option says, or, where it is `-`, a line of standard input.
+fn given(option: &str, absent: SubjectError) -> Result<String, SubjectError> {
+    let mut given = option.to_owned();
     if given == "-" {
         given.clear();
         io::stdin().read_line(&mut given)?;
     }
-    Id::parse(given.trim().as_bytes()).ok_or(SubjectError::NoVisitor)
+    let given = given.trim().to_owned();
+    if given.is_empty() { Err(absent) } else { Ok(given) }
 }
 
 fn fields(subject: &SubjectOptions) -> Result<BTreeMap<String, Option<String>>, SubjectError> {

@@ -43,6 +43,9 @@ pub enum Event {
         /// The keyed hash of site and visitor.
         #[serde(with = "id_text")]
         subject: Id,
+        /// The keyed hashes of other ids that the same person was met under.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        linked: Vec<String>,
         #[serde(with = "asker_text")]
         by: Asker,
         #[serde(with = "time_text")]
@@ -350,6 +353,7 @@ mod tests {
                 kind: RequestKind::Erasure,
                 site: "acme".to_owned(),
                 subject: Id([4; 16]),
+                linked: vec![Id([5; 16]).to_string()],
                 by: Asker::Client,
                 due_at: NOW.plus_seconds(30 * 86_400),
                 now: false,

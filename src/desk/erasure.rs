@@ -9,9 +9,12 @@
 //! seen to it that no journal segment from before the erasures is left.
 
 use super::maintain::{MaintainError, Maintenance};
-use super::rights::{Done, Rights, RightsError, Work};
+use super::persons;
+use super::rights::{Done, Rights, RightsError, TRAITS, Work};
 use super::text::rfc3339;
+use crate::hit::clock::Day;
 use crate::hit::field::{Id, RequestKind};
+use crate::hit::site::SiteKey;
 use crate::lake::audience::Audience;
 use crate::lake::columns::TableName;
 use crate::lake::read::{self, text};
@@ -19,6 +22,8 @@ use crate::lake::sketches::Touched;
 use crate::lake::sql::{Session, SessionOptions, SqlError};
 use crate::lake::subjects::{Fields, Subjects};
 use crate::lake::table::{LiveFile, Table, TableError};
+use crate::people::file::PeopleError;
+use crate::people::write::{PeopleWriter, Rewritten};
 use crate::rules::suppression::Suppressions;
 use futures::StreamExt;
 use parquet::arrow::ProjectionMask;
@@ -38,6 +43,8 @@ pub enum ErasureError {
     Sql(#[from] SqlError),
     #[error(transparent)]
     Table(#[from] TableError),
+    #[error(transparent)]
+    People(#[from] PeopleError),
     #[error("{path} cannot be looked through: {reason}")]
     File { path: String, reason: String },
     #[error("after the files were rewritten {0} rows of the erased were found: nothing is reported as done")]
@@ -52,26 +59,36 @@ type Persons = BTreeMap<String, BTreeMap<String, u64>>;
 pub struct LookedThrough {
     files: HashSet<String>,
     erased: HashSet<Id>,
+    /// The files of people in which none of so many erased are.
+    people: BTreeMap<SiteKey, ((u64, u64), usize)>,
+    tended: Option<Day>,
 }
 
 /// One pass: does `work`, all that was due before the caller saw to the journal, and says how many requests
 /// that was.
-pub async fn carry_out(rights: &Rights, work: Vec<Work>, maintenance: &Maintenance<'_>, spill: &Path, looked: &mut LookedThrough) -> Result<usize, ErasureError> {
+pub async fn carry_out(rights: &Rights, work: Vec<Work>, maintenance: &Maintenance<'_>, people: &PeopleWriter, spill: &Path, looked: &mut LookedThrough) -> Result<usize, ErasureError> {
+    looked.tend(people, maintenance)?;
     let (erasures, rectifications): (Vec<Work>, Vec<Work>) = work.into_iter().partition(|work| work.kind == RequestKind::Erasure);
     let suppressions = rights.subscribe().borrow().clone();
     let mut persons = Persons::new();
     for work in &erasures {
-        persons.entry(work.site.to_string()).or_default().insert(work.visitor.to_string(), 0);
+        people.people().must_open(&work.site)?;
+        persons.entry(work.site.to_string()).or_default().extend(work.visitors.iter().map(|visitor| (visitor.to_string(), 0)));
     }
     looked.look_for(&suppressions, &erasures, maintenance.lake, &mut persons).await?;
+    let rewritten = looked.erase_people(people, &suppressions)?;
     if !persons.is_empty() {
-        let report = erase(maintenance, &suppressions, spill, &mut persons).await?;
-        let rows = |work: &Work| persons.get(work.site.as_str()).and_then(|site| site.get(&work.visitor.to_string())).copied().unwrap_or(0);
+        let mut report = erase(maintenance, &suppressions, spill, &mut persons).await?;
+        if let Some(report) = report.as_object_mut() {
+            report.insert("people".to_owned(), json!(rewritten));
+        }
+        let of = |site: &str, visitor: &Id| persons.get(site).and_then(|site| site.get(&visitor.to_string())).copied().unwrap_or(0);
+        let rows = |work: &Work| work.visitors.iter().map(|visitor| of(work.site.as_str(), visitor)).sum();
         let done: Vec<Done> = erasures.iter().map(|work| Done { request: work.request, rows: rows(work) }).collect();
         rights.finish(&done, report, maintenance.clock.now())?;
     }
     for work in &rectifications {
-        rectify(rights, maintenance, spill, work).await?;
+        rectify(rights, maintenance, people, spill, work).await?;
     }
     Ok(erasures.len() + rectifications.len())
 }
@@ -91,22 +108,70 @@ async fn erase(maintenance: &Maintenance<'_>, suppressions: &Arc<Suppressions>, 
     Ok(json!({"finished_at": rfc3339(maintenance.clock.now()), "interactions": interactions, "trends": trends, "rows_found_afterwards": found}))
 }
 
-async fn rectify(rights: &Rights, maintenance: &Maintenance<'_>, spill: &Path, work: &Work) -> Result<(), ErasureError> {
+async fn rectify(rights: &Rights, maintenance: &Maintenance<'_>, people: &PeopleWriter, spill: &Path, work: &Work) -> Result<(), ErasureError> {
     let now = maintenance.clock.now();
-    let fields = match Fields::new(work.fields.clone()) {
+    let mut fields = work.fields.clone();
+    fields.retain(|field, _| !field.starts_with(TRAITS));
+    let has_rows = !fields.is_empty();
+    let fields = match Fields::new(fields) {
         Ok(fields) => fields,
         Err(field) => return Ok(rights.fail(work.request, &format!("the field `{field}` cannot be rectified"), now)?),
     };
-    let (site, visitor) = (work.site.to_string(), work.visitor.to_string());
-    let session = Session::open(maintenance.lake, SessionOptions::new(spill.to_owned(), Audience::Maintenance)).await?;
-    let mut person = Persons::from([(site.clone(), BTreeMap::from([(visitor.clone(), 0)]))]);
-    let rows = Touched::default().by(&session, &mut person).await?;
-    let report = maintenance.rectify(&Subjects::new([(site.as_str(), visitor.as_str())]), &fields).await?;
-    let report = json!({"finished_at": rfc3339(maintenance.clock.now()), "interactions": report});
+    let mut report = serde_json::Map::new();
+    if let Some(sealed) = &work.sealed {
+        match persons::rectify(people, &work.site, &work.visitors, sealed)? {
+            Some(rewritten) => report.insert("people".to_owned(), json!([rewritten])),
+            None => return Ok(rights.fail(work.request, "its values were sealed with another people_key", now)?),
+        };
+    }
+    let mut rows = 0;
+    if has_rows {
+        let (site, visitors) = (work.site.to_string(), work.visitors.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let session = Session::open(maintenance.lake, SessionOptions::new(spill.to_owned(), Audience::Maintenance)).await?;
+        let mut person = Persons::from([(site.clone(), visitors.iter().map(|visitor| (visitor.clone(), 0)).collect())]);
+        rows = Touched::default().by(&session, &mut person).await?;
+        let subjects = Subjects::new(visitors.iter().map(|visitor| (site.as_str(), visitor.as_str())));
+        report.insert("interactions".to_owned(), json!(maintenance.rectify(&subjects, &fields).await?));
+    }
+    report.insert("finished_at".to_owned(), json!(rfc3339(maintenance.clock.now())));
+    let report = serde_json::Value::Object(report);
     Ok(rights.finish(&[Done { request: work.request, rows }], report, now)?)
 }
 
 impl LookedThrough {
+    /// Lets go of people who are past their term: once a day, and at the start.
+    fn tend(&mut self, people: &PeopleWriter, maintenance: &Maintenance<'_>) -> Result<(), ErasureError> {
+        let now = maintenance.clock.now();
+        if self.tended == Some(now.day()) {
+            return Ok(());
+        }
+        for site in maintenance.sites.iter().filter(|site| people.people().has(&site.key)) {
+            if let Some(Rewritten { site, removed, before, after, .. }) = persons::tend(people, site, now)? {
+                tracing::info!(%site, removed, bytes_before = before.bytes, bytes_after = after.bytes, "people were written anew: those past their term are gone");
+            }
+        }
+        self.tended = Some(now.day());
+        Ok(())
+    }
+
+    /// Takes the erased out of every site's people, looks for them again, and says what that did.
+    fn erase_people(&mut self, people: &PeopleWriter, suppressions: &Suppressions) -> Result<Vec<Rewritten>, ErasureError> {
+        let (mut done, erased) = (Vec::new(), suppressions.erased());
+        for site in people.sites() {
+            if erased == 0 || self.people.get(site) == Some(&(people.stamp(site)?, erased)) {
+                continue;
+            }
+            done.extend(persons::erase(people, site, suppressions)?);
+            // What comes from here on is of nobody who is erased: the writer looks at each.
+            let stamp = people.stamp(site)?;
+            match persons::left(people.people(), site, suppressions)? {
+                0 => self.people.insert(site.clone(), (stamp, erased)),
+                found => return Err(ErasureError::Found(found)),
+            };
+        }
+        Ok(done)
+    }
+
     /// Adds to `persons` whoever is erased and has rows in a file that was not looked through since. Those
     /// who are erased by this node's own requests need not be sought so: `persons` has them.
     async fn look_for(&mut self, suppressions: &Suppressions, own: &[Work], lake: &Path, persons: &mut Persons) -> Result<(), ErasureError> {

@@ -6,6 +6,7 @@
 
 use super::text;
 use crate::lake::sql::{Session, SqlError};
+use crate::people::file::PeopleError;
 use arrow::array::{Array, RecordBatch};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -60,6 +61,8 @@ pub struct Answered {
 pub enum QueryError {
     #[error(transparent)]
     Sql(#[from] SqlError),
+    #[error(transparent)]
+    People(#[from] PeopleError),
     #[error("the answer could not be written: {0}")]
     Output(#[from] std::io::Error),
     #[error("the answer could not be put into this format: {0}")]
@@ -103,7 +106,7 @@ async fn csv(mut batches: SendableRecordBatchStream, output: &mut (impl Write + 
 }
 
 /// One record of RFC 4180. Nothing between two commas is null; an empty text is `""`.
-fn csv_line(line: &mut String, cells: impl Iterator<Item = Option<String>>) {
+pub fn csv_line(line: &mut String, cells: impl Iterator<Item = Option<String>>) {
     for (at, cell) in cells.enumerate() {
         if at > 0 {
             line.push(',');
@@ -122,7 +125,7 @@ fn csv_line(line: &mut String, cells: impl Iterator<Item = Option<String>>) {
 }
 
 /// A spreadsheet runs a cell that begins so; a leading `'` makes it text (OWASP, "CSV Injection").
-fn unformulated(cell: String) -> String {
+pub fn unformulated(cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
 }
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +56,8 @@ pub struct Request {
     pub site: SiteKey,
     /// The keyed hash of site and visitor.
     pub subject: Id,
+    /// Those of other ids that the same person was met under.
+    pub linked: Vec<Id>,
     pub by: Asker,
     pub received_at: Moment,
     pub due_at: Moment,
@@ -86,10 +88,22 @@ pub struct Ask {
     pub kind: RequestKind,
     pub site: SiteKey,
     pub visitor: Id,
-    /// Of a rectification: what each field is to be; `None` empties it.
+    /// Other ids that the same person was met under: it is asked for these too.
+    pub linked: Vec<Id>,
+    /// Of a rectification: what each field is to be; `None` empties it. A trait (`traits.NAME`) stands here
+    /// without its value.
     pub fields: BTreeMap<String, Option<String>>,
+    /// The values of the traits, for the key of the site's people (`desk::persons`).
+    pub sealed: Option<String>,
     pub now: bool,
     pub by: Asker,
+}
+
+impl Ask {
+    /// With nothing besides.
+    pub const fn of(kind: RequestKind, site: SiteKey, visitor: Id, by: Asker) -> Self {
+        Self { kind, site, visitor, linked: Vec::new(), fields: BTreeMap::new(), sealed: None, now: false, by }
+    }
 }
 
 /// What the work of a request needs to know, from its file.
@@ -99,8 +113,10 @@ pub struct Work {
     pub kind: RequestKind,
     pub site: SiteKey,
     pub subject: Id,
-    pub visitor: Id,
+    /// All ids of the person, the one that was asked for first.
+    pub visitors: Vec<Id>,
     pub fields: BTreeMap<String, Option<String>>,
+    pub sealed: Option<String>,
 }
 
 /// A request whose work in the files is done, and how many rows it was about.
@@ -113,7 +129,11 @@ pub struct Done {
 #[derive(Serialize, Deserialize)]
 struct Pending {
     visitor_id: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    linked: Vec<String>,
     fields: BTreeMap<String, Option<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed: Option<String>,
 }
 
 /// Why a request was not taken, or not done.
@@ -123,7 +143,7 @@ pub enum RightsError {
     NoFields,
     #[error("only a rectification has `fields`")]
     NeedlessFields,
-    #[error("the field `{0}` cannot be rectified: {list} can", list = FIELDS.join(" and "))]
+    #[error("the field `{0}` cannot be rectified: {list} can, and traits.NAME where the site has people", list = FIELDS.join(" and "))]
     UnknownField(String),
     #[error("the field `{field}` cannot be that: {problem}")]
     Value { field: String, problem: &'static str },
@@ -137,6 +157,8 @@ pub enum RightsError {
 
 /// What may be put right in rows: said of the person, not measured by the collector.
 pub const FIELDS: [&str; 2] = ["country", "language"];
+/// Before the name of a trait among fields.
+pub const TRAITS: &str = "traits.";
 const DAY: i64 = 86_400;
 /// GDPR Art. 12(3): one month.
 const DUE_DAYS: i64 = 30;
@@ -149,19 +171,22 @@ impl Rights {
         let mut state = self.lock();
         state.read_new()?;
         let request = fresh_id()?;
-        let subject = self.store.key().subject(ask.site.as_str(), ask.visitor);
+        let hash = |id: &Id| self.store.key().subject(ask.site.as_str(), *id);
+        let (subject, linked) = (hash(&ask.visitor), ask.linked.iter().map(|id| hash(id).to_string()).collect());
         let needs_identifier = match ask.kind {
             RequestKind::Erasure | RequestKind::Rectification | RequestKind::Access => true,
             RequestKind::Restriction | RequestKind::Release | RequestKind::Objection => false,
         };
         if needs_identifier {
-            self.keep_pending(request, &Pending { visitor_id: ask.visitor.to_string(), fields: ask.fields.clone() })?;
+            let linked = ask.linked.iter().map(Id::to_string).collect();
+            self.keep_pending(request, &Pending { visitor_id: ask.visitor.to_string(), linked, fields: ask.fields.clone(), sealed: ask.sealed.clone() })?;
         }
         let received = Event::Received {
             request,
             kind: ask.kind,
             site: ask.site.to_string(),
             subject,
+            linked,
             by: ask.by,
             due_at: now.plus_seconds(DUE_DAYS * DAY),
             now: ask.now,
@@ -245,9 +270,14 @@ impl Rights {
         running.filter_map(|request| self.work(request).transpose()).collect()
     }
 
-    /// The identifier of an access request, for its copy; `None` where it is no longer kept.
-    pub fn identifier(&self, request: &Request) -> Result<Option<Id>, RightsError> {
-        Ok(self.work(request)?.map(|work| work.visitor))
+    /// The identifiers of an access request, for its copy; `None` where they are no longer kept.
+    pub fn identifiers(&self, request: &Request) -> Result<Option<Vec<Id>>, RightsError> {
+        Ok(self.work(request)?.map(|work| work.visitors))
+    }
+
+    /// What `Ask::sealed` held; `None` where it is no longer kept.
+    pub fn sealed(&self, request: &Request) -> Result<Option<String>, RightsError> {
+        Ok(self.work(request)?.and_then(|work| work.sealed))
     }
 
     /// Says that the work of some requests was done in one pass over the files, with a receipt for each,
@@ -353,9 +383,16 @@ impl Rights {
 
     /// Adds a suppression where the subject does not stand so already, and puts it in force.
     fn suppress(&self, state: &mut State, request: &Request, kind: Suppression, now: Moment) -> Result<(), RightsError> {
+        for subject in std::iter::once(request.subject).chain(request.linked.iter().copied()) {
+            self.suppress_one(state, subject, request.id, kind, now)?;
+        }
+        Ok(())
+    }
+
+    fn suppress_one(&self, state: &mut State, subject: Id, request: Id, kind: Suppression, now: Moment) -> Result<(), RightsError> {
         self.look_within(state)?;
         let known = self.in_force.borrow().clone();
-        let Standing { erased, restricted, objected, contested } = known.standing_of(request.subject);
+        let Standing { erased, restricted, objected, contested } = known.standing_of(subject);
         let stands = match kind {
             Suppression::Erased => erased,
             Suppression::Restricted => restricted,
@@ -365,7 +402,7 @@ impl Rights {
             Suppression::Settled => !contested,
         };
         if !stands {
-            self.store.add(&known, kind, request.subject, request.id, now)?;
+            self.store.add(&known, kind, subject, request, now)?;
             self.look_within(state)?;
         }
         Ok(())
@@ -392,8 +429,9 @@ impl Rights {
             Err(error) => return Err(error.into()),
         };
         let pending: Pending = serde_json::from_slice(&bytes).map_err(|_| io::Error::other("the identifier of a request cannot be read"))?;
-        let visitor = Id::parse(pending.visitor_id.as_bytes()).ok_or_else(|| io::Error::other("the identifier of a request cannot be read"))?;
-        Ok(Some(Work { request: request.id, kind: request.kind, site: request.site.clone(), subject: request.subject, visitor, fields: pending.fields }))
+        let ids = std::iter::once(&pending.visitor_id).chain(&pending.linked).map(|id| Id::parse(id.as_bytes())).collect::<Option<Vec<Id>>>();
+        let visitors = ids.ok_or_else(|| io::Error::other("the identifier of a request cannot be read"))?;
+        Ok(Some(Work { request: request.id, kind: request.kind, site: request.site.clone(), subject: request.subject, visitors, fields: pending.fields, sealed: pending.sealed }))
     }
 
     fn keep_pending(&self, request: Id, pending: &Pending) -> Result<(), RightsError> {
@@ -414,11 +452,15 @@ impl Rights {
             let request = path.file_name().and_then(|name| Id::parse(name.as_encoded_bytes())).and_then(|id| book.requests.get(&id));
             let is_needed = request.is_some_and(|request| match request.kind {
                 RequestKind::Access => now < request.due_at && !in_force.standing_of(request.subject).erased,
+                // Whom to write to of a changed address is told until the request was due.
+                RequestKind::Rectification if request.state == RequestState::Done && request.has_traits() => {
+                    now < request.due_at && !in_force.standing_of(request.subject).erased
+                }
                 RequestKind::Erasure | RequestKind::Rectification => request.is_open(),
                 RequestKind::Restriction | RequestKind::Release | RequestKind::Objection => false,
             });
             if !is_needed {
-                forget(&path)?;
+                folder::forget(&path)?;
             }
         }
         Ok(())
@@ -446,11 +488,12 @@ impl Book {
     fn note(&mut self, Entry { at, event, .. }: Entry) {
         match event {
             Event::Began { .. } | Event::Exported { .. } => {}
-            Event::Received { request: id, kind, site, subject, by, due_at, now, fields } => {
+            Event::Received { request: id, kind, site, subject, linked, by, due_at, now, fields } => {
                 // The log is signed: a site's key was checked before it was written.
                 let Some(site) = SiteKey::parse(&site) else { return };
                 let request = Request {
                     id, kind, site, subject, by, due_at, now, fields,
+                    linked: linked.iter().filter_map(|id| Id::parse(id.as_bytes())).collect(),
                     received_at: at,
                     state: RequestState::Received,
                     done_at: None,
@@ -492,13 +535,18 @@ impl Book {
 
     /// The hold that keeps an erasure the longest.
     fn hold_of(&self, request: &Request, now: Moment) -> Option<Hold> {
-        let subject = request.subject.to_string();
-        let keeps = |hold: &&Hold| hold.until > now && hold.site == request.site.as_str() && hold.subject.as_ref().is_none_or(|held| *held == subject);
+        let is_held = |held: &String| std::iter::once(&request.subject).chain(&request.linked).any(|subject| subject.to_string() == *held);
+        let keeps = |hold: &&Hold| hold.until > now && hold.site == request.site.as_str() && hold.subject.as_ref().is_none_or(is_held);
         self.holds.iter().filter(keeps).max_by_key(|hold| hold.until).cloned()
     }
 }
 
 impl Request {
+    /// Whether it is about traits, whose values are sealed.
+    pub fn has_traits(&self) -> bool {
+        self.fields.iter().any(|field| field.starts_with(TRAITS))
+    }
+
     const fn is_open(&self) -> bool {
         match self.state {
             RequestState::Received | RequestState::Running | RequestState::Held => true,
@@ -514,6 +562,9 @@ fn check(ask: &Ask) -> Result<(), RightsError> {
         (false, 1..) => return Err(RightsError::NeedlessFields),
     }
     for (field, value) in &ask.fields {
+        if field.starts_with(TRAITS) && ask.sealed.is_some() {
+            continue;
+        }
         if !FIELDS.contains(&field.as_str()) {
             let shown = if field.len() <= 32 && Id::parse(field.as_bytes()).is_none() { field.clone() } else { "…".to_owned() };
             return Err(RightsError::UnknownField(shown));
@@ -529,16 +580,6 @@ fn check(ask: &Ask) -> Result<(), RightsError> {
         }
     }
     Ok(())
-}
-
-/// Writes over a file and removes it, so that no copy of it stays in its blocks.
-fn forget(path: &Path) -> Result<(), RightsError> {
-    let length = usize::try_from(std::fs::metadata(path)?.len()).unwrap_or(0);
-    let mut file: File = OpenOptions::new().write(true).open(path)?;
-    file.write_all(&vec![0; length])?;
-    file.sync_all()?;
-    std::fs::remove_file(path)?;
-    Ok(folder::sync_above(path)?)
 }
 
 fn fresh_id() -> Result<Id, RightsError> {
@@ -571,7 +612,7 @@ mod tests {
 
     fn ask(kind: RequestKind) -> Ask {
         let fields = if kind == RequestKind::Rectification { BTreeMap::from([("country".to_owned(), Some("DE".to_owned()))]) } else { BTreeMap::new() };
-        Ask { kind, site: acme(), visitor: VISITOR, fields, now: false, by: Asker::Client }
+        Ask { fields, ..Ask::of(kind, acme(), VISITOR, Asker::Client) }
     }
 
     fn state_of(rights: &Rights, request: &Request) -> RequestState {
@@ -635,7 +676,7 @@ mod tests {
         rights.ask(&ask(RequestKind::Restriction), NOW).unwrap();
         assert!(!holds_identifier(folder.path()));
         let copy = rights.ask(&ask(RequestKind::Access), NOW).unwrap();
-        assert_eq!(rights.identifier(&copy).unwrap(), Some(VISITOR));
+        assert_eq!(rights.identifiers(&copy).unwrap(), Some(vec![VISITOR]));
         rights.mend(copy.due_at.plus_seconds(-1)).unwrap();
         assert!(holds_identifier(folder.path()));
         rights.mend(copy.due_at).unwrap();
@@ -643,11 +684,11 @@ mod tests {
         let copy = rights.ask(&ask(RequestKind::Access), NOW).unwrap();
         let erasure = rights.ask(&ask(RequestKind::Erasure), NOW).unwrap();
         let due = rights.due().unwrap();
-        assert_eq!(due.iter().map(|work| (work.request, work.visitor)).collect::<Vec<_>>(), [(erasure.id, VISITOR)]);
+        assert_eq!(due.iter().map(|work| (work.request, work.visitors.clone())).collect::<Vec<_>>(), [(erasure.id, vec![VISITOR])]);
         rights.finish(&[Done { request: erasure.id, rows: 3 }], json!({"files": 1}), NOW).unwrap();
         assert_eq!(rights.pass_of(&rights.request("acme", erasure.id).unwrap().unwrap()), Some(json!({"files": 1})));
         assert!(!holds_identifier(folder.path()));
-        assert_eq!((state_of(&rights, &erasure), rights.identifier(&copy).unwrap(), rights.due().unwrap().len()), (RequestState::Done, None, 0));
+        assert_eq!((state_of(&rights, &erasure), rights.identifiers(&copy).unwrap(), rights.due().unwrap().len()), (RequestState::Done, None, 0));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::listen::HEAD_MAX;
 use super::request::{BODY_DEADLINE, HEADER_DEADLINE};
 use super::requests::Desk;
 use super::respond;
+use crate::desk::persons::Persons;
 use crate::desk::rights::Rights;
 use crate::desk::text::{self, rfc3339};
 use super::trends::{self, Interval, Question};
@@ -25,6 +26,7 @@ use crate::line::board::Board;
 use crate::line::collect::Rulebook;
 use crate::line::flush::Figures;
 use crate::line::ledger::Ledger;
+use crate::people::read::People;
 use crate::rules::identity::keyed_hash;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
@@ -60,6 +62,7 @@ pub struct Admin {
     pub figures: Arc<Figures>,
     pub outcomes: Mutex<Outcomes>,
     pub rights: Arc<Rights>,
+    pub people: Arc<People>,
     pub lake: PathBuf,
     pub spill: PathBuf,
     /// This node's name in the lake.
@@ -169,7 +172,8 @@ impl Admin {
             return whole(respond::text(StatusCode::NOT_FOUND, "There is no such site here.\n"));
         };
         let (head, body) = request.into_parts();
-        let desk = Desk { rights: &self.rights, lake: &self.lake, spill: self.spill.clone(), site, by, now: self.clock.now() };
+        let persons = Persons { people: &self.people, key: &self.book.key, site: &site.key };
+        let desk = Desk { rights: &self.rights, persons, lake: &self.lake, spill: self.spill.clone(), site, by, now: self.clock.now() };
         whole(desk.answer(&head.method, below, query, &head.headers, body).await)
     }
 

@@ -5,8 +5,9 @@
 
 use super::request::BODY_DEADLINE;
 use super::respond::{self, Reply};
+use crate::desk::persons::{Persons, PersonsError};
 use crate::desk::rights::{Ask, Request, Rights, RightsError};
-use crate::desk::subject::{self, Bounded, CopyFormat};
+use crate::desk::subject::{self, Bounded, CopyFormat, Whose};
 use crate::desk::text::rfc3339;
 use crate::hit::clock::Moment;
 use crate::hit::field::{Asker, Id, RequestKind};
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 /// Where requests are kept, and the lake that copies are made from.
 pub struct Desk<'a> {
     pub rights: &'a Rights,
+    pub persons: Persons<'a>,
     pub lake: &'a Path,
     pub spill: PathBuf,
     pub site: &'a Site,
@@ -52,13 +54,20 @@ impl Desk<'_> {
             Err(_) => return respond::text(StatusCode::REQUEST_TIMEOUT, "The request did not arrive within 30 s.\n"),
             Ok(Err(_)) => return respond::text(StatusCode::PAYLOAD_TOO_LARGE, "The request is larger than 64 KiB.\n"),
         };
-        let ask = match parse(&bytes, &self.site.key, self.by) {
-            Ok(ask) => ask,
+        let (ask, user_id) = match parse(&bytes, &self.site.key, self.by) {
+            Ok(parsed) => parsed,
             Err(problem) => return respond::text(StatusCode::BAD_REQUEST, &problem),
         };
-        match self.rights.ask(&ask, self.now) {
-            Ok(request) => respond::json(StatusCode::ACCEPTED, told(&request).to_string()),
-            Err(error) => refused(&error),
+        let ask = match user_id {
+            Some(user_id) => self.persons.by_user(ask, &user_id),
+            None => Ok(ask),
+        };
+        let taken = ask.and_then(|ask| self.persons.seal(ask)).and_then(|ask| Ok(self.rights.ask(&ask, self.now)?));
+        match taken {
+            Ok(request) => respond::json(StatusCode::ACCEPTED, self.told_in_full(&request).to_string()),
+            Err(PersonsError::Rights(error)) => refused(&error),
+            Err(error @ PersonsError::NotTaken) => respond::text(StatusCode::BAD_REQUEST, &format!("{error}.\n")),
+            Err(PersonsError::People(error)) => unreadable(&error),
         }
     }
 
@@ -78,9 +87,17 @@ impl Desk<'_> {
         }
     }
 
-    /// With what was done to which files.
+    /// With what was done to which files, and whom the notice of a changed e-mail address goes to: until the
+    /// request was due, and in this answer alone.
     fn told_in_full(&self, request: &Request) -> Value {
         let mut told = told(request);
+        let sealed = if request.has_traits() { self.rights.sealed(request).ok().flatten() } else { None };
+        let notify = sealed.map(|sealed| self.persons.notify(&sealed)).unwrap_or_default();
+        if !notify.is_empty()
+            && let Some(told) = told.as_object_mut()
+        {
+            told.insert("notify".to_owned(), json!(notify));
+        }
         if let Some(pass) = self.rights.pass_of(request)
             && let Some(receipt) = told.get_mut("receipt").and_then(Value::as_object_mut)
         {
@@ -101,12 +118,12 @@ impl Desk<'_> {
             Ok(Some(None) | None) => return respond::text(StatusCode::NOT_FOUND, "This site has no such request.\n"),
             Err(error) => return refused(&error),
         };
-        let visitor = match self.rights.identifier(&request) {
-            Ok(Some(visitor)) => visitor,
+        let visitors = match self.rights.identifiers(&request) {
+            Ok(Some(visitors)) => visitors,
             Ok(None) => return respond::text(StatusCode::GONE, "The copy can no longer be made: the request is past its time, or the person was erased. Hand a new one in.\n"),
             Err(error) => return refused(&error),
         };
-        match self.copy(visitor, format).await {
+        match self.copy(&visitors, format).await {
             Ok((bytes, copied)) => match self.rights.exported(request.id, format.name(), copied.rows, copied.sha256, self.now) {
                 Ok(()) => copy_reply(&request, format, bytes),
                 Err(error) => refused(&error),
@@ -118,12 +135,14 @@ impl Desk<'_> {
         }
     }
 
-    async fn copy(&self, visitor: Id, format: CopyFormat) -> Result<(Vec<u8>, subject::Copied), crate::desk::query::QueryError> {
+    async fn copy(&self, visitors: &[Id], format: CopyFormat) -> Result<(Vec<u8>, subject::Copied), crate::desk::query::QueryError> {
+        let records = self.persons.records(visitors)?;
         let suppressions = self.rights.subscribe().borrow().clone();
         let options = SessionOptions { memory_bytes: 64 << 20, ..SessionOptions::new(self.spill.clone(), Audience::Subject(suppressions)) };
         let session = Session::open(self.lake, options).await?;
         let mut bytes = Bounded::new(COPY_BYTES_MAX);
-        let copied = subject::copy(&session, &self.site.key, visitor, format, &mut bytes, self.now).await?;
+        let whose = Whose { site: &self.site.key, visitors, records: &records };
+        let copied = subject::copy(&session, whose, format, &mut bytes, self.now).await?;
         Ok((bytes.bytes, copied))
     }
 }
@@ -169,21 +188,23 @@ struct Body {
     now: bool,
 }
 
-/// What a body asks for; an error never holds a word of it.
-fn parse(bytes: &[u8], site: &SiteKey, by: Asker) -> Result<Ask, String> {
+/// What a body asks for, and the user's id where it is about one; an error never holds a word of it.
+fn parse(bytes: &[u8], site: &SiteKey, by: Asker) -> Result<(Ask, Option<String>), String> {
     let Ok(body) = serde_json::from_slice::<Body>(bytes) else {
         return Err("Send JSON: {\"kind\":\"…\",\"visitor_id\":\"…\"}, for a rectification with \"fields\":{\"NAME\":\"TEXT\"}, and \"now\":true to do it at once.\n".to_owned());
     };
     let Some(kind) = RequestKind::from_name(&body.kind) else {
         return Err("`kind` is access, erasure, rectification, restriction, release or objection.\n".to_owned());
     };
-    if body.user_id.is_some() {
-        return Err("`user_id` is not known here: no identify calls are kept, so rows belong to a `visitor_id` alone.\n".to_owned());
-    }
-    let Some(visitor) = body.visitor_id.as_deref().and_then(|text| Id::parse(text.as_bytes())) else {
-        return Err("`visitor_id` is 32 lower-case hexadecimal digits, as /choices shows them to the person.\n".to_owned());
+    let visitor = match (&body.visitor_id, &body.user_id) {
+        (None, Some(user_id)) if !user_id.is_empty() => Id([0; 16]),
+        (Some(_), Some(_)) => return Err("Name one of `visitor_id` and `user_id`.\n".to_owned()),
+        (visitor, _) => match visitor.as_deref().and_then(|text| Id::parse(text.as_bytes())) {
+            Some(visitor) => visitor,
+            None => return Err("`visitor_id` is 32 lower-case hexadecimal digits, as /choices shows them to the person.\n".to_owned()),
+        },
     };
-    Ok(Ask { kind, site: site.clone(), visitor, fields: body.fields, now: body.now, by })
+    Ok((Ask { fields: body.fields, now: body.now, ..Ask::of(kind, site.clone(), visitor, by) }, body.user_id))
 }
 
 fn refused(error: &RightsError) -> Reply {
@@ -196,6 +217,11 @@ fn refused(error: &RightsError) -> Reply {
             respond::text(StatusCode::SERVICE_UNAVAILABLE, "Requests cannot be kept at the moment; nothing was taken.\n")
         }
     }
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> Reply {
+    tracing::error!(%error, "people cannot be read");
+    respond::text(StatusCode::SERVICE_UNAVAILABLE, "People cannot be read at the moment; nothing was taken.\n")
 }
 
 fn copy_reply(request: &Request, format: CopyFormat, bytes: Vec<u8>) -> Reply {
@@ -229,7 +255,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parsed(body: &str) -> Result<super::Ask, String> {
-        parse(body.as_bytes(), &SiteKey::parse("acme").unwrap(), Asker::Client)
+        parse(body.as_bytes(), &SiteKey::parse("acme").unwrap(), Asker::Client).map(|(ask, _)| ask)
     }
 
     #[test]
@@ -243,7 +269,8 @@ mod tests {
             (&format!("{{\"kind\":\"erase\",\"visitor_id\":\"{id}\"}}"), "`kind` is"),
             (&format!("{{\"kind\":\"erasure\",\"visitor_id\":\"{id}\",\"more\":1}}"), "Send JSON"),
             (&format!("{{\"kind\":\"erasure\",\"visitor_id\":\"{}\"}}", id.to_uppercase()), "`visitor_id` is"),
-            ("{\"kind\":\"erasure\",\"user_id\":\"jane\"}", "`user_id` is not"),
+            (&format!("{{\"kind\":\"erasure\",\"user_id\":\"jane\",\"visitor_id\":\"{id}\"}}"), "Name one of"),
+            ("{\"kind\":\"erasure\",\"user_id\":\"\"}", "`visitor_id` is"),
         ] {
             let error = parsed(body).unwrap_err();
             assert!(error.contains(told) && !error.contains(&id) && !error.contains("jane"), "{body}: {error}");

@@ -7,6 +7,7 @@
 use super::field::{ConsentMode, GpcMode, IdentityMode, ServerBasis, WithoutConsent};
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The public name of a site.
@@ -64,6 +65,9 @@ pub struct Site {
     /// 0 = the site's vendor is not on the Global Vendor List.
     pub tcf_vendor_id: u16,
     pub personal_information: bool,
+    /// The file of the key that people are encrypted with; there wherever personal information is taken.
+    pub people_key: Option<PathBuf>,
+    pub people_keep_seconds: i64,
     pub interactions_keep_seconds: i64,
     pub trends_keep_seconds: i64,
 }
@@ -154,6 +158,8 @@ mod tests {
                 child_directed: false,
                 tcf_vendor_id: 0,
                 personal_information: false,
+                people_key: None,
+                people_keep_seconds: 760 * 86_400,
                 interactions_keep_seconds: 760 * 86_400,
                 trends_keep_seconds: 5 * 366 * 86_400,
             }

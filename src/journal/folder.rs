@@ -44,6 +44,22 @@ pub fn sync_above(path: &Path) -> io::Result<()> {
     File::open(above.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
+/// A file that its owner alone reads, empty and open for writing.
+pub fn private_file(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Writes over a file and removes it, so that no copy of it stays in its blocks.
+pub fn forget(path: &Path) -> io::Result<()> {
+    let length = usize::try_from(std::fs::metadata(path)?.len()).unwrap_or(0);
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.write_all(&vec![0; length])?;
+    file.sync_all()?;
+    std::fs::remove_file(path)?;
+    sync_above(path)
+}
+
 /// The 32 random bytes of a file that only its owner reads; made, durably, where it is missing.
 pub fn kept_bytes(path: &Path) -> io::Result<[u8; 32]> {
     use std::os::unix::fs::OpenOptionsExt;

@@ -30,6 +30,28 @@ pub fn write_interaction(interaction: &Interaction<'_>, group: &mut Vec<u8>) {
     write_frame(group, KIND_INTERACTION, |payload| encode(interaction.record(), payload));
 }
 
+/// An interaction in its frame, that waits for something else to be on disk before it.
+pub struct Framed(Vec<u8>);
+
+impl Framed {
+    pub fn of(interaction: &Interaction<'_>) -> Self {
+        let mut frame = Vec::new();
+        write_interaction(interaction, &mut frame);
+        Self(frame)
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub fn record(&self) -> Option<Record<'_>> {
+        match read(&self.0) {
+            Next::Frame(Frame::Interaction(record), _) => Some(record),
+            Next::Frame(Frame::Tally { .. }, _) | Next::End | Next::Torn => None,
+        }
+    }
+}
+
 /// Appends a tally to a group of frames.
 pub fn write_tally(site: &str, hour: Hour, outcome: Outcome, count: u64, group: &mut Vec<u8>) {
     write_frame(group, KIND_TALLY, |payload| {

@@ -10,8 +10,9 @@ use super::columns::TableName;
 use super::functions;
 use super::scan::{self, Scan};
 use super::table::{Table, TableError};
+use arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
-use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -106,6 +107,13 @@ impl Session {
         Ok(session)
     }
 
+    /// Adds a table of this session alone.
+    pub fn add(&self, name: &str, rows: RecordBatch) -> Result<(), SqlError> {
+        let table = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
+        self.context.register_table(name, Arc::new(table))?;
+        Ok(())
+    }
+
     fn empty(options: SessionOptions) -> Result<Self, SqlError> {
         let SessionOptions { memory_bytes, spill, spill_bytes_max, audience: _ } = options;
         let config = SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema("clearpixel", "lake");
@@ -189,6 +197,9 @@ fn text_of(error: &DataFusionError) -> String {
     if let Some((problem, _)) = text.split_once("Valid fields are ") {
         let problem = problem.trim_end();
         return format!("{problem} `DESCRIBE interactions` (or trends, visits) lists the columns.");
+    }
+    if text.contains("not found") && text.contains(".people'") {
+        return "people is personal information and no part of the lake: it is seen where it is asked for, by `clearpixel query --personal` with the settings that name its key".to_owned();
     }
     if text.contains("not found") && text.contains("table '") {
         return format!("{text}. There are interactions, visits, trends and trends_parts.");

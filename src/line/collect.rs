@@ -22,7 +22,8 @@ use crate::rules::agent::Classifier;
 use crate::rules::agent_cache::AgentCache;
 use crate::rules::cookies::{self, Change, Findings};
 use crate::rules::gate::{self, Facts, Interaction};
-use crate::rules::identity::{self, SigningKey};
+use crate::rules::identity::{self, PERSON, SigningKey};
+use crate::rules::person::{self, Person, Said};
 use crate::rules::place::{Atlas, Place, Places};
 use crate::rules::ruling::{self, Grounds, Ruling, Signals};
 use crate::rules::scrub::Echo;
@@ -78,6 +79,8 @@ pub struct Kept<'a> {
     pub interaction: Interaction<'a>,
     /// The event id is the sender's own, so that a repeat would be known.
     pub has_own_id: bool,
+    /// Of an identify call, where the contract and the ruling let a person be known.
+    pub person: Option<Person>,
 }
 
 impl Judge {
@@ -166,7 +169,7 @@ impl Collector {
         self.judge.borrow_mut().weigh(hit, |weighed| {
             let key = weighed.site.map_or(UNKNOWN_SITE, |site| site.key.as_str());
             let end = match (weighed.site, weighed.kept) {
-                (Some(site), Ok(kept)) => self.keep(site, &kept),
+                (Some(site), Ok(kept)) => self.keep(site, kept),
                 (_, Err(reason)) => self.end(key, hour, Outcome::Refused(reason)),
                 (None, Ok(_)) => self.end(key, hour, Outcome::Refused(Reason::UnknownSite)),
             };
@@ -207,7 +210,7 @@ impl Collector {
         End::Known(outcome)
     }
 
-    fn keep(&self, site: &Site, kept: &Kept<'_>) -> End {
+    fn keep(&self, site: &Site, kept: Kept<'_>) -> End {
         let record = kept.interaction.record();
         let (key, hour) = (site.key.as_str(), record.received_at.hour());
         let mut noted = None;
@@ -218,7 +221,11 @@ impl Collector {
                 Seen::Durable => return self.end(key, hour, Outcome::Duplicate),
             }
         }
-        if let Some(ticket) = self.intake.append(&kept.interaction, noted) {
+        let ticket = match kept.person {
+            None => self.intake.append(&kept.interaction, noted),
+            Some(person) => self.intake.append_after(&site.key, person, &kept.interaction, noted),
+        };
+        if let Some(ticket) = ticket {
             return End::Awaited(ticket);
         }
         if let Some(noted) = noted {
@@ -240,10 +247,12 @@ fn judge<'a>(
     agents: &'a mut AgentCache,
     ids: &mut Ids,
     place: &'a Place,
-    hit: RawHit<'a>,
+    mut hit: RawHit<'a>,
     arena: &'a Bump,
 ) -> (Result<Kept<'a>, Reason>, Vec<Change>) {
     let received_at = hit.received_at;
+    // What an identify call brings is of the person, never of the row.
+    let traits = if is_identify(&hit) { Some(std::mem::take(&mut hit.draft.properties)) } else { None };
     let found = cookies::read(hit.cookies.reveal(), &site.key, received_at);
     let late_max = match hit.protocol {
         Protocol::Import => site.interactions_keep_seconds,
@@ -286,6 +295,14 @@ fn judge<'a>(
     let attended_at = if hit.protocol == Protocol::Import { occurred_at.unwrap_or(received_at) } else { received_at };
     let mut removed = Scrubbed::default();
     let own_id = gate::event_id(hit.draft.event_id, echo, &mut removed, arena);
+    let person = match (traits, visitor) {
+        (Some(traits), Some(visitor)) if may_be_known(site, grounds, &hit) => {
+            let linked = linked(book, suppressed, site, &found, &hit);
+            let said = Said { visitor, user_id: *hit.claims.user.reveal(), linked: &linked, traits: &traits, at: received_at };
+            Some(person::sight(said, echo, &mut removed, arena))
+        }
+        (Some(_) | None, _) => None,
+    };
     let facts = Facts {
         site,
         grounds,
@@ -305,7 +322,7 @@ fn judge<'a>(
         removed,
         draft: hit.draft,
     };
-    (Ok(Kept { interaction: gate::mint(facts, arena), has_own_id: own_id.is_some() }), changes)
+    (Ok(Kept { interaction: gate::mint(facts, arena), has_own_id: own_id.is_some(), person }), changes)
 }
 
 /// An opt-out is set again with every hit that carries it, so that no cookie's end ends it; a
@@ -341,6 +358,25 @@ fn standing(book: &Rulebook, suppressed: &Suppressions, site: &Site, found: &Fin
     let daily = if is_daily { daily(book, site, place, hit) } else { None };
     let named = Name::of(&hit.claims, site.personal_information).map(|name| book.key.pseudonym(&site.key, name.kind, name.text));
     proven.chain(daily).chain(named).fold(Standing::default(), |all, visitor| all.and(suppressed.standing(site.key.as_str(), visitor)))
+}
+
+fn is_identify(hit: &RawHit<'_>) -> bool {
+    hit.draft.event.is_some_and(|event| event.trim().eq_ignore_ascii_case("identify"))
+}
+
+/// Whether the person of an identify call may be kept: by contract, on grounds that let visitors be known for
+/// longer than a day, and not out of a log, whose ids are of another key.
+fn may_be_known(site: &Site, grounds: Grounds, hit: &RawHit<'_>) -> bool {
+    site.personal_information && grounds.identity == IdentityMode::Cookie && hit.protocol != Protocol::Import
+}
+
+/// The other ids that the hit of a person carries: what they did under these before is theirs too. Nobody
+/// who was erased is brought back by it.
+fn linked(book: &Rulebook, suppressed: &Suppressions, site: &Site, found: &Findings<'_>, hit: &RawHit<'_>) -> Vec<Id> {
+    let proven = found.ids.into_iter().flatten().filter_map(|value| book.key.prove(&site.key, value));
+    let names = [("caller", *hit.claims.caller.reveal()), ("device", *hit.claims.device.reveal())];
+    let named = names.into_iter().filter_map(|(kind, name)| name.map(|name| book.key.pseudonym(&site.key, kind, name)));
+    proven.chain(named).filter(|id| !suppressed.standing(site.key.as_str(), *id).erased).collect()
 }
 
 /// The visitor's user agent: the sender's word for it, or the header, which a server sends of itself.
@@ -390,8 +426,6 @@ struct Name<'a> {
     kind: &'static str,
     text: &'a str,
 }
-
-const PERSON: &str = "person";
 
 impl<'a> Name<'a> {
     fn of(claims: &Claims<'a>, takes_persons: bool) -> Option<Self> {

@@ -6,18 +6,24 @@
 //! woken by it. Promises: a ticket says "durable" only after
 //! the journal said so; a group that failed is failed for all its hits, and none of it is in the lake;
 //! the ledger counts a group when it is durable, by counts made with its very frames; the board is told
-//! every 100 ms, of nothing that failed. Limits: a group of at
+//! every 100 ms, of nothing that failed. An identify call's row waits until its person is on disk, and is
+//! then put into the group being filled; where that fails, the hit does. Limits: a group of at
 //! most 8 MiB, beyond which hits fail at once, since the disk is far behind.
 
 use super::board::{Board, Portion};
 use super::guard::{Noted, Repeats};
 use super::ledger::{self, Counts, Ledger};
+use super::persons::PersonsDoor;
 use crate::hit::clock::Hour;
 use crate::hit::outcome::Outcome;
-use crate::journal::frame;
+use crate::hit::record::Text;
+use crate::hit::site::SiteKey;
+use crate::journal::frame::{self, Framed};
 use crate::journal::segment::Writer;
 use crate::rules::gate::Interaction;
+use crate::rules::person::Person;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::hash::RandomState;
 use std::pin::Pin;
@@ -42,6 +48,21 @@ pub struct Intake {
     ledger: Arc<Ledger>,
     worker: usize,
     is_failing: Cell<bool>,
+    /// Absent where no site takes personal information.
+    persons: Option<PersonsDoor>,
+    /// Rows that wait for their persons, in the order in which those will be on disk.
+    held: RefCell<VecDeque<Held>>,
+    /// So many of them are not yet in a group, nor failed.
+    holding: Cell<usize>,
+    came: tokio::sync::Notify,
+}
+
+/// A row whose person is on the way to the disk.
+struct Held {
+    written: tokio::sync::oneshot::Receiver<bool>,
+    framed: Framed,
+    noted: Option<Noted>,
+    fate: Rc<Fate>,
 }
 
 /// A group of frames and those who wait for it.
@@ -50,6 +71,8 @@ struct Group {
     frames: Vec<u8>,
     noted: Vec<Noted>,
     fate: Rc<Fate>,
+    /// Of rows that waited for their persons.
+    fates: Vec<Rc<Fate>>,
     /// How hits of this group end that have no frame of their own, and those that do.
     tallies: Counts,
     stored: Counts,
@@ -113,7 +136,26 @@ impl Intake {
             ledger,
             worker,
             is_failing: Cell::new(false),
+            persons: None,
+            held: RefCell::default(),
+            holding: Cell::new(0),
+            came: tokio::sync::Notify::new(),
         }
+    }
+
+    /// With the way to the disk of personal information.
+    pub fn with_persons(self, persons: Option<PersonsDoor>) -> Self {
+        Self { persons, ..self }
+    }
+
+    /// Sends a person off to the disk and holds the row until it is there. `None` where the hit fails at once.
+    pub fn append_after(&self, site: &SiteKey, person: Person, interaction: &Interaction<'_>, noted: Option<Noted>) -> Option<Ticket> {
+        let written = self.persons.as_ref()?.send(site.clone(), person)?;
+        let fate = Rc::new(Fate::default());
+        self.held.borrow_mut().push_back(Held { written, framed: Framed::of(interaction), noted, fate: fate.clone() });
+        self.holding.set(self.holding.get() + 1);
+        self.came.notify_one();
+        Some(Ticket(fate))
     }
 
     /// Puts an interaction into the group being filled. `None` where the group is full: the disk is far
@@ -141,6 +183,47 @@ impl Intake {
 
     /// Sends groups to the journal, one at a time, for as long as it lives. To be polled on the worker.
     pub async fn pump(&self) {
+        futures::future::join(self.pump_groups(), self.pump_held()).await;
+    }
+
+    /// Puts each held row into a group when its person is on disk.
+    async fn pump_held(&self) {
+        loop {
+            let next = self.held.borrow_mut().pop_front();
+            let Some(Held { written, framed, noted, fate }) = next else {
+                self.came.notified().await;
+                continue;
+            };
+            let is_written = written.await.unwrap_or(false);
+            if !(is_written && self.let_in(&framed, noted, &fate)) {
+                if let Some(noted) = noted {
+                    self.repeats.settle(noted, false);
+                }
+                if let Some(record) = framed.record() {
+                    self.tally(record.text(Text::Site), record.received_at.hour(), Outcome::Failed);
+                }
+                fate.settle(false);
+            }
+            self.holding.set(self.holding.get() - 1);
+        }
+    }
+
+    /// Whether the group being filled took a row that was held.
+    fn let_in(&self, framed: &Framed, noted: Option<Noted>, fate: &Rc<Fate>) -> bool {
+        let mut group = self.filling.borrow_mut();
+        let Some(record) = framed.record().filter(|_| group.frames.len() <= GROUP_BYTES_MAX) else { return false };
+        if group.frames.is_empty() {
+            self.wake.notify_one();
+        }
+        group.frames.extend_from_slice(framed.bytes());
+        group.noted.extend(noted);
+        group.fates.push(fate.clone());
+        ledger::add_stored(&mut group.stored, &record);
+        self.portion.borrow_mut().count(&record);
+        true
+    }
+
+    async fn pump_groups(&self) {
         loop {
             self.wake.notified().await;
             // Whoever is ready now shall be in the group.
@@ -172,7 +255,7 @@ impl Intake {
 
     /// Whether nothing waits to be made durable.
     pub fn is_idle(&self) -> bool {
-        self.filling.borrow().frames.is_empty() && self.tallies.borrow().is_empty()
+        self.filling.borrow().frames.is_empty() && self.tallies.borrow().is_empty() && self.holding.get() == 0
     }
 
     /// Sends the group being filled and waits for its fate; whether there was one.
@@ -198,9 +281,9 @@ impl Intake {
         for noted in group.noted.drain(..) {
             self.repeats.settle(noted, segment.is_some());
         }
-        group.fate.is_durable.set(Some(segment.is_some()));
-        for waiting in std::mem::take(&mut group.fate).waiting.take() {
-            waiting.wake();
+        std::mem::take(&mut group.fate).settle(segment.is_some());
+        for fate in group.fates.drain(..) {
+            fate.settle(segment.is_some());
         }
         self.note(segment.is_some(), &mut group);
         group.frames.clear();
@@ -231,6 +314,15 @@ impl Intake {
             ledger::add_to(&mut unwritten, site, *hour, Outcome::Failed, account.ends.of(Outcome::Stored));
         }
         self.ledger.show_unwritten(self.worker, unwritten.clone());
+    }
+}
+
+impl Fate {
+    fn settle(&self, is_durable: bool) {
+        self.is_durable.set(Some(is_durable));
+        for waiting in self.waiting.take() {
+            waiting.wake();
+        }
     }
 }
 

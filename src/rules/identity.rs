@@ -18,6 +18,9 @@ use zeroize::Zeroize;
 /// The collector's own secret: signs ids, never leaves the process but to its file.
 pub struct SigningKey(Keyed);
 
+/// The kind of name that is a client's own of a person.
+pub const PERSON: &str = "person";
+
 impl SigningKey {
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(Keyed::new(&bytes))

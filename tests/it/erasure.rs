@@ -52,7 +52,7 @@ fn assert_gone(folder: &Path, id: &str) {
     assert_eq!(places_of(folder, id), [""; 0]);
 }
 
-fn decoded(bytes: Vec<u8>) -> String {
+pub fn decoded(bytes: Vec<u8>) -> String {
     let mut text = String::new();
     for batch in ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap() {
         let batch = batch.unwrap();

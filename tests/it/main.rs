@@ -18,6 +18,7 @@ mod import;
 mod journal_full;
 mod ledger;
 mod maintain;
+mod people;
 mod program;
 mod rights;
 mod rulings;

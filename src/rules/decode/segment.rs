@@ -2,8 +2,9 @@
 //! clients speak too.
 //!
 //! Knows the Segment spec ("Common fields", "Consent") and RudderStack's `context.consentManagement`.
-//! Promises: what a batch shares stands behind what an event says itself; traits are never read, and a
-//! user's id only becomes a claim; `context.ip` is never looked at; consent is read from what the page's
+//! Promises: what a batch shares stands behind what an event says itself; traits of an identify call (of
+//! RudderStack's clients in `context.traits`) are laid out as its properties, which are never of the row, and
+//! no other traits are read; a user's id only becomes a claim; `context.ip` is never looked at; consent is read from what the page's
 //! consent platform said of measuring, and a category that measures and was denied beats all others.
 //! Never judges.
 
@@ -90,6 +91,11 @@ pub fn decode<'a>(call: Call<'a>, event: &'a Tree, arena: &'a Bump) -> Decoded<'
             draft.unreadable |= draft.event.is_none();
             if matches!(kind, Kind::Track | Kind::Page | Kind::Screen) {
                 properties(&source, kind, draft);
+            }
+            if kind == Kind::Identify {
+                for traits in ["traits", "context.traits"].into_iter().filter_map(|path| tree::at(source.own, path)).filter(|traits| traits.is_object()) {
+                    tree::flatten(draft, "", traits, arena);
+                }
             }
         }
         None => draft.unreadable = true,
@@ -257,11 +263,14 @@ mod tests {
     }
 
     #[test]
-    fn kinds_their_events_and_no_traits() {
+    fn kinds_their_events_and_traits_of_identify_alone() {
         for (kind, event, name, properties) in [
             ("track", json!({"event": "Order Completed", "properties": {"url": "u", "total": 5}}), Some("Order Completed"), vec![("total", "5")]),
             ("screen", json!({"name": "Basket"}), Some("screen_view"), vec![("name", "Basket")]),
-            ("identify", json!({"userId": "7", "traits": {"plan": "gold"}, "properties": {"a": 1}}), Some("identify"), vec![]),
+            ("identify", json!({"userId": "7", "traits": {"plan": "gold"}, "properties": {"a": 1}}), Some("identify"), vec![("plan", "gold")]),
+            ("identify", json!({"traits": {"plan": "gold"}, "context": {"traits": {"plan": "silver", "address": {"city": "Bonn"}}}}), Some("identify"), vec![("address.city", "Bonn"), ("plan", "gold")]),
+            ("identify", json!({"traits": "gold"}), Some("identify"), vec![]),
+            ("track", json!({"event": "e", "traits": {"plan": "gold"}, "context": {"traits": {"plan": "gold"}}}), Some("e"), vec![]),
             ("group", json!({"groupId": "g", "traits": {"plan": "gold"}}), Some("group"), vec![]),
             ("alias", json!({"previousId": "p"}), Some("alias"), vec![]),
             ("track", json!({}), None, vec![]),
