@@ -21,6 +21,9 @@ pub mod config;
 /// Where HTTP comes in, and where it is forgotten.
 pub mod door {
     pub mod admin;
+    pub mod opendsr;
+    pub mod opendsr_seal;
+    pub mod share;
     pub mod requests;
     pub mod dashboard;
     pub mod trends;
@@ -57,12 +60,16 @@ pub mod door {
 pub mod desk {
     pub mod report;
     pub mod import;
+    #[cfg(test)]
+    pub mod share_attack;
+    pub mod share_counts;
     pub mod subject;
     pub mod query;
     pub mod paper;
     pub mod erasure;
     pub mod maintain;
     pub mod verify;
+    pub mod share;
     pub mod rights;
     pub mod audit;
     pub mod text;

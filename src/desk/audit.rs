@@ -95,6 +95,24 @@ pub enum Event {
         rows: u64,
         sha256: String,
     },
+    /// Aggregates of a site's week left for a third party.
+    Shared {
+        site: String,
+        /// As ISO 8601 writes it: `2026-W47`.
+        week: String,
+        dimension: String,
+        format: String,
+        #[serde(with = "asker_text")]
+        by: Asker,
+        /// Rows of the answer.
+        cells: u64,
+        /// Values that are in no row of their own.
+        withheld: u64,
+        /// Of the answer's bytes.
+        sha256: String,
+        /// Of the week as it was published once and for all.
+        published_sha256: String,
+    },
     /// A legal hold of a subject, or of a whole site, from now until then.
     Hold {
         site: String,
@@ -175,7 +193,8 @@ impl AuditLog {
         hex(self.key.sign(bytes).as_ref())
     }
 
-    fn public_key(&self) -> Vec<u8> {
+    /// The key that the log's signatures are checked with.
+    pub fn public_key(&self) -> Vec<u8> {
         self.key.public_key().as_ref().to_vec()
     }
 

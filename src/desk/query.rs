@@ -103,7 +103,7 @@ async fn csv(mut batches: SendableRecordBatchStream, output: &mut (impl Write + 
 }
 
 /// One record of RFC 4180. Nothing between two commas is null; an empty text is `""`.
-fn csv_line(line: &mut String, cells: impl Iterator<Item = Option<String>>) {
+pub fn csv_line(line: &mut String, cells: impl Iterator<Item = Option<String>>) {
     for (at, cell) in cells.enumerate() {
         if at > 0 {
             line.push(',');
@@ -122,7 +122,7 @@ fn csv_line(line: &mut String, cells: impl Iterator<Item = Option<String>>) {
 }
 
 /// A spreadsheet runs a cell that begins so; a leading `'` makes it text (OWASP, "CSV Injection").
-fn unformulated(cell: String) -> String {
+pub fn unformulated(cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
 }
 
