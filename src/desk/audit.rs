@@ -1,5 +1,5 @@
-//! Owns the audit log of rights: what was asked, by whom, and what came of it, in a chain that shows
-//! every change.
+//! Owns the audit log of rights: what was asked, by whom, and what came of it, and what left for third
+//! parties, in a chain that shows every change.
 //!
 //! `DATA/subjects/audit.ndjson`, one entry a line: `{"body":BODY,"signature":"HEX"}`. BODY names the
 //! SHA-256 of the line before; the signature is Ed25519 (RFC 8032) over BODY's bytes, under a key made

@@ -160,8 +160,8 @@ pub async fn publish<C: Count>(counts: &C) -> Result<Tables, C::Error> {
     Ok(tables)
 }
 
-/// The tables with exact figures: never to leave.
-async fn suppressed<C: Count>(counts: &C) -> Result<Tables, C::Error> {
+/// The tables with exact figures: never to leave, and for the attacker of the tests alone.
+pub(super) async fn suppressed<C: Count>(counts: &C) -> Result<Tables, C::Error> {
     let mut tables = Tables::new();
     for group in Group::ALL {
         let (shown, rest) = shown(counts, group).await?;
@@ -346,15 +346,10 @@ fn is_old(draft: &Path) -> io::Result<bool> {
 }
 
 #[cfg(test)]
-pub mod tests {
-    use super::{Cell, Count, Shelf, Table, Tables, Week, suppressed};
+mod tests {
+    use super::{Cell, Shelf, Table, Tables, Week};
     use crate::hit::clock::{Day, Moment};
     use crate::hit::site::Site;
-
-    /// The figures before rounding: what an attacker would have at the very most.
-    pub async fn exact<C: Count>(counts: &C) -> Result<Tables, C::Error> {
-        suppressed(counts).await
-    }
 
     const HOUR: i64 = 3_600;
     const DAY: i64 = 24 * HOUR;

@@ -6,8 +6,7 @@
 //! that one); bounds find what follows from nothing being negative. The attacker is stronger than a real one:
 //! the linear part is given the exact figures. That it can win is shown by what others do against it.
 
-use super::share::tests::exact;
-use super::share::{COUNTED_MAX, Cell, Count, Dimension, Group, OTHER, PEOPLE_MIN, ROUNDED_TO, Rest, SEPARATOR, Shelf, Tables, Week, publish, shown};
+use super::share::{COUNTED_MAX, Cell, Count, Dimension, Group, OTHER, PEOPLE_MIN, ROUNDED_TO, Rest, SEPARATOR, Shelf, Tables, Week, publish, shown, suppressed};
 use super::share_counts::WeekOfRows;
 use crate::hit::clock::{Day, Moment};
 use crate::hit::field::{Country, Device, Id};
@@ -36,6 +35,9 @@ struct Row {
     interactions: u64,
 }
 
+/// The network, and what is browsed with.
+type Trait = (String, usize);
+
 const PAGES: [&str; 8] = ["/", "/shoes", "/it's", "/a\\'b", "/(other)", "(other)", "/ü", "/last"];
 const SOURCES: [&str; 5] = ["Google", "Bing", "it's", "news", "mail"];
 const COUNTRIES: [&str; 6] = ["DE", "FR", "BE", "AT", "NL", "LU"];
@@ -63,7 +65,7 @@ impl Row {
         }
     }
 
-    fn trait_(&self) -> (String, usize) {
+    fn trait_(&self) -> Trait {
         (self.network.clone(), self.technology)
     }
 }
@@ -89,7 +91,7 @@ impl InMemory<'_> {
     }
 
     fn people<'r>(rows: impl Iterator<Item = &'r Row>) -> u64 {
-        let mut days: BTreeMap<i64, (BTreeSet<Id>, BTreeSet<(String, usize)>)> = BTreeMap::new();
+        let mut days: BTreeMap<i64, (BTreeSet<Id>, BTreeSet<Trait>)> = BTreeMap::new();
         for row in rows {
             let (visitors, traits) = days.entry(row.day).or_default();
             visitors.insert(row.visitor);
@@ -378,7 +380,7 @@ fn attack(before: &[Row], after: &[Row]) -> Vec<String> {
                 None => shelf.keep(&site, week, made(), Moment(0)).unwrap(),
             };
             if state == 0 {
-                exact_told.extend(told(&block_on(exact(&counts)).unwrap(), &all_shown(&counts), |group| occurring(before, &days, group), &days, 0));
+                exact_told.extend(told(&block_on(suppressed(&counts)).unwrap(), &all_shown(&counts), |group| occurring(before, &days, group), &days, 0));
                 secret.extend(secrets(rows, &days, 0));
             }
             // The second time the same leaves, so it tells of the first state again.
