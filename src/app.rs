@@ -14,6 +14,7 @@ use crate::desk::rights::{Rights, RightsError};
 use crate::door::admin::{self, Admin};
 use crate::door::demo::Demo;
 use crate::door::listen;
+use crate::door::opendsr_seal::{Seal, SealError};
 use crate::door::public::Public;
 use crate::door::tls;
 use crate::hit::clock::Clock;
@@ -73,6 +74,8 @@ pub enum AppError {
     Atlas(#[from] AtlasError),
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
+    #[error(transparent)]
+    Seal(#[from] SealError),
     #[error("what the journal holds cannot be brought into the lake: {0}")]
     Load(#[from] LoadError),
     #[error("the lake cannot be read: {0}")]
@@ -99,6 +102,7 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
     let workers = if config.workers == 0 { thread::available_parallelism().map_or(1, usize::from) } else { config.workers };
     let tls = config.tls.as_ref().map(|tls| tls::acceptor(&tls.certificate, &tls.private_key)).transpose()?;
     let people = people(config)?;
+    let seal = seal(config)?;
     // The parsers' data takes some 50 ms to build: meanwhile the lake is opened.
     let data = thread::spawn(|| Ok::<_, String>((Classifier::new().map_err(|e| e.to_string())?, Sources::new().map_err(|e| e.to_string())?)));
 
@@ -187,6 +191,8 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
     let admin = Arc::new(Admin {
         rights: rights.clone(),
         people: people.people().clone(),
+        seal,
+        sharing: Mutex::default(),
         book,
         ledger,
         board,
@@ -268,7 +274,12 @@ pub fn check(config: &Config) -> Result<(), AppError> {
         Atlas::open(database)?;
     }
     people(config)?;
-    Ok(())
+    seal(config).map(|_| ())
+}
+
+fn seal(config: &Config) -> Result<Seal, AppError> {
+    let pair = config.opendsr.as_ref().map(|pair| Seal::read(&pair.certificate, &pair.private_key)).transpose()?;
+    Ok(pair.unwrap_or(Seal::AuditLog))
 }
 
 /// The people of the settings' sites: every key is there, and opens what lies here.

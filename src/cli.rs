@@ -219,7 +219,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> u8 {
         return 64;
     }
     match error.downcast_ref::<AppError>() {
-        Some(AppError::Config(_) | AppError::Tls(_) | AppError::Atlas(_) | AppError::PeopleKey(_) | AppError::People(PeopleError::WrongKey { .. })) => 64,
+        Some(AppError::Config(_) | AppError::Tls(_) | AppError::Seal(_) | AppError::Atlas(_) | AppError::PeopleKey(_) | AppError::People(PeopleError::WrongKey { .. })) => 64,
         Some(AppError::InFlight(_)) => 70,
         Some(_) | None => 1,
     }

@@ -30,6 +30,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     pub admin_token_sha256: Option<[u8; 32]>,
     pub tls: Option<Tls>,
+    /// What signs OpenDSR answers.
+    pub opendsr: Option<Tls>,
     pub durability: Durability,
     pub journal_bytes_max: u64,
     pub repeats_bytes: u64,
@@ -75,6 +77,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("door.admin_token_sha256", "hex", "", "SHA-256 of the admin token; absent: the admin port answers on loopback addresses alone"),
     setting("door.tls.certificate", "path", "", "PEM certificate chain of the public port; absent = plain HTTP"),
     setting("door.tls.private_key", "path", "", "PEM private key that goes with it"),
+    setting("opendsr.certificate", "path", "", "PEM certificate chain of the admin port's domain, RSA or ECDSA: OpenDSR answers are signed with its key; absent = with the audit log's Ed25519 key"),
+    setting("opendsr.private_key", "path", "", "PEM private key that goes with it"),
     setting("journal.durability", "word", "\"disk\"", "\"disk\": a reply waits for fdatasync of its group; \"process\": for write()"),
     setting("journal.bytes_max", "bytes", "\"8 GiB\"", "journal that waits for the lake; past it new hits are answered 503"),
     setting("journal.repeats_memory", "bytes", "\"64 MiB\"", "memory of event ids, 8 bytes each: 64 MiB hold 8 million in 24 h"),
@@ -259,17 +263,8 @@ impl<'t> Reader<'t> {
 
     fn config(&mut self, sites: Vec<(usize, Values<'t>)>) -> Config {
         let data_dir = PathBuf::from(self.take("data_dir", text));
-        let tls_line = self.values.iter().filter(|(name, _)| name.starts_with("door.tls.")).map(|(_, (line, _))| *line).min().unwrap_or(1);
-        let certificate = self.take_optional("door.tls.certificate", path);
-        let private_key = self.take_optional("door.tls.private_key", path);
-        let tls = match (certificate, private_key) {
-            (Some(certificate), Some(private_key)) => Some(Tls { certificate, private_key }),
-            (None, None) => None,
-            (Some(_), None) | (None, Some(_)) => {
-                self.fault(tls_line, "`door.tls` has one of certificate and private_key".to_owned(), "set both, or neither".to_owned());
-                None
-            }
-        };
+        let tls = self.take_pair("door.tls", ["door.tls.certificate", "door.tls.private_key"]);
+        let opendsr = self.take_pair("opendsr", ["opendsr.certificate", "opendsr.private_key"]);
         let url = self.take("lake.url", lake_url);
         let lake = url.unwrap_or_else(|| data_dir.join("lake"));
         let mut config = Config {
@@ -279,6 +274,7 @@ impl<'t> Reader<'t> {
             trusted_proxies: self.take("door.trusted_proxies", networks),
             admin_token_sha256: self.take_optional("door.admin_token_sha256", sha256),
             tls,
+            opendsr,
             durability: self.take("journal.durability", |value| word(value, Durability::from_name, &names(Durability::ALL, |w| w.name()))),
             journal_bytes_max: self.take("journal.bytes_max", size),
             repeats_bytes: self.take("journal.repeats_memory", size),
@@ -351,6 +347,19 @@ impl<'t> Reader<'t> {
             self.fault(personal_line, problem, "add `people_key = \"/etc/clearpixel/people.key\"`, a file of `openssl rand -hex 32` that its owner alone reads".to_owned());
         }
         has_key.then_some(site)
+    }
+
+    /// A certificate and its key.
+    fn take_pair(&mut self, section: &str, names: [&'static str; 2]) -> Option<Tls> {
+        let line = names.iter().filter_map(|name| self.values.get(*name)).map(|(line, _)| *line).min().unwrap_or(1);
+        match names.map(|name| self.take_optional(name, path)) {
+            [Some(certificate), Some(private_key)] => Some(Tls { certificate, private_key }),
+            [None, None] => None,
+            [Some(_), None] | [None, Some(_)] => {
+                self.fault(line, format!("`{section}` has one of certificate and private_key"), "set both, or neither".to_owned());
+                None
+            }
+        }
     }
 
     /// The value of a setting, its default where it is absent or faulty.

@@ -21,6 +21,9 @@ pub mod config;
 /// Where HTTP comes in, and where it is forgotten.
 pub mod door {
     pub mod admin;
+    pub mod opendsr;
+    pub mod opendsr_seal;
+    pub mod share;
     pub mod requests;
     pub mod dashboard;
     pub mod trends;
@@ -57,6 +60,9 @@ pub mod door {
 pub mod desk {
     pub mod report;
     pub mod import;
+    #[cfg(test)]
+    pub mod share_attack;
+    pub mod share_counts;
     pub mod subject;
     pub mod query;
     pub mod paper;
@@ -65,6 +71,7 @@ pub mod desk {
     pub mod maintain;
     pub mod verify;
     pub mod persons;
+    pub mod share;
     pub mod rights;
     pub mod audit;
     pub mod text;

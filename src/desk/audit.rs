@@ -1,5 +1,5 @@
-//! Owns the audit log of rights: what was asked, by whom, and what came of it, in a chain that shows
-//! every change.
+//! Owns the audit log of rights: what was asked, by whom, and what came of it, and what left for third
+//! parties, in a chain that shows every change.
 //!
 //! `DATA/subjects/audit.ndjson`, one entry a line: `{"body":BODY,"signature":"HEX"}`. BODY names the
 //! SHA-256 of the line before; the signature is Ed25519 (RFC 8032) over BODY's bytes, under a key made
@@ -98,6 +98,24 @@ pub enum Event {
         rows: u64,
         sha256: String,
     },
+    /// Aggregates of a site's week left for a third party.
+    Shared {
+        site: String,
+        /// As ISO 8601 writes it: `2026-W47`.
+        week: String,
+        dimension: String,
+        format: String,
+        #[serde(with = "asker_text")]
+        by: Asker,
+        /// Rows of the answer.
+        cells: u64,
+        /// Values that are in no row of their own.
+        withheld: u64,
+        /// Of the answer's bytes.
+        sha256: String,
+        /// Of the week as it was published once and for all.
+        published_sha256: String,
+    },
     /// A legal hold of a subject, or of a whole site, from now until then.
     Hold {
         site: String,
@@ -178,7 +196,8 @@ impl AuditLog {
         hex(self.key.sign(bytes).as_ref())
     }
 
-    fn public_key(&self) -> Vec<u8> {
+    /// The key that the log's signatures are checked with.
+    pub fn public_key(&self) -> Vec<u8> {
         self.key.public_key().as_ref().to_vec()
     }
 

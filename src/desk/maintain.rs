@@ -5,6 +5,7 @@
 //! finished by the next; what retention, erasure or rectification replaced is deleted in the same turn,
 //! what compaction replaced stays for `grace`, for readers that are still at it. Spawns nothing.
 
+use super::share::Shelf;
 use crate::hit::clock::{Clock, Day};
 use crate::hit::site::Site;
 use crate::lake::columns::TableName;
@@ -63,6 +64,8 @@ pub enum MaintainError {
     Sketches(#[from] SketchError),
     #[error("the spill folder {path} cannot be emptied: {reason}")]
     Spill { path: String, reason: std::io::Error },
+    #[error("the published weeks cannot be let go of: {0}")]
+    Shared(std::io::Error),
 }
 
 /// What a turn did.
@@ -75,6 +78,8 @@ pub struct Turn {
     /// Replaced files that stay for readers.
     pub waiting: usize,
     pub log_entries_removed: usize,
+    /// Weeks published for third parties that are past their term.
+    pub shared_weeks_removed: usize,
 }
 
 impl Maintenance<'_> {
@@ -107,6 +112,9 @@ impl Maintenance<'_> {
             turn.swept += swept.deleted;
             turn.waiting += swept.waiting;
             turn.log_entries_removed += tidy_log(&mut rewriter, grace_ms, has_let_go).await?;
+        }
+        if extent != Extent::Often {
+            turn.shared_weeks_removed = Shelf::of(self.lake).retain(self.sites, now).map_err(MaintainError::Shared)?;
         }
         lease.give_back().await?;
         Ok(turn)

@@ -46,6 +46,8 @@ struct Book {
     requests: BTreeMap<Id, Request>,
     holds: Vec<Hold>,
     passes: BTreeMap<Id, serde_json::Value>,
+    /// The digest of each week that was shared, by site and week.
+    shared: BTreeMap<(String, String), String>,
 }
 
 /// A request, as far as it may be told.
@@ -147,6 +149,8 @@ pub enum RightsError {
     UnknownField(String),
     #[error("the field `{field}` cannot be that: {problem}")]
     Value { field: String, problem: &'static str },
+    #[error("another request was handed in under this id")]
+    Taken,
     #[error("a legal hold needs a reason of 1 to 200 characters, without an identifier in it")]
     HoldReason,
     #[error(transparent)]
@@ -167,12 +171,20 @@ const WARN_DAYS: i64 = 20;
 impl Rights {
     /// Takes a request. When this returns its effect on hits and answers is in force and durable.
     pub fn ask(&self, ask: &Ask, now: Moment) -> Result<Request, RightsError> {
+        self.ask_as(fresh_id()?, ask, now)
+    }
+
+    /// The same under an id of the caller's; the same request handed in again is the one that was taken.
+    pub fn ask_as(&self, request: Id, ask: &Ask, now: Moment) -> Result<Request, RightsError> {
         check(ask)?;
         let mut state = self.lock();
         state.read_new()?;
-        let request = fresh_id()?;
         let hash = |id: &Id| self.store.key().subject(ask.site.as_str(), *id);
         let (subject, linked) = (hash(&ask.visitor), ask.linked.iter().map(|id| hash(id).to_string()).collect());
+        if let Some(known) = state.book.requests.get(&request) {
+            let is_same = known.site == ask.site && known.kind == ask.kind && known.subject == subject;
+            return if is_same { Ok(known.clone()) } else { Err(RightsError::Taken) };
+        }
         let needs_identifier = match ask.kind {
             RequestKind::Erasure | RequestKind::Rectification | RequestKind::Access => true,
             RequestKind::Restriction | RequestKind::Release | RequestKind::Objection => false,
@@ -324,6 +336,24 @@ impl Rights {
     /// Says that a copy was made.
     pub fn exported(&self, request: Id, format: &str, rows: u64, sha256: String, now: Moment) -> Result<(), RightsError> {
         self.lock().append(Event::Exported { request, format: format.to_owned(), rows, sha256 }, now)
+    }
+
+    /// Says that aggregates left for a third party.
+    pub fn shared(&self, export: Event, now: Moment) -> Result<(), RightsError> {
+        self.lock().append(export, now)
+    }
+
+    /// The digest of a site's week, where it was shared before.
+    pub fn shared_before(&self, site: &str, week: &str) -> Result<Option<String>, RightsError> {
+        let mut state = self.lock();
+        state.read_new()?;
+        Ok(state.book.shared.get(&(site.to_owned(), week.to_owned())).cloned())
+    }
+
+    /// A signature over `bytes` under the audit log's key, and that key, both in hexadecimal.
+    pub fn sign(&self, bytes: &[u8]) -> (String, String) {
+        let state = self.lock();
+        (state.log.sign(bytes), hex(&state.log.public_key()))
     }
 
     /// Puts a subject, or a whole site, under a legal hold until then; one that ended already lifts it.
@@ -520,6 +550,9 @@ impl Book {
                 self.passes.insert(pass, report);
             }
             Event::Warned { request, .. } => self.change(request, |request| request.warned = true),
+            Event::Shared { site, week, published_sha256, .. } => {
+                self.shared.insert((site, week), published_sha256);
+            }
             Event::Hold { site, subject, until, reason } => {
                 self.holds.retain(|hold| (&hold.site, &hold.subject) != (&site, &subject));
                 self.holds.push(Hold { site, subject, until, reason });

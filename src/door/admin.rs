@@ -6,10 +6,13 @@
 
 use super::dashboard;
 use super::listen::HEAD_MAX;
+use super::opendsr::{self, OpenDsr};
+use super::opendsr_seal::Seal;
 use super::request::{BODY_DEADLINE, HEADER_DEADLINE};
 use super::requests::Desk;
 use super::respond;
 use crate::desk::persons::Persons;
+use super::share::Sharing;
 use crate::desk::rights::Rights;
 use crate::desk::text::{self, rfc3339};
 use super::trends::{self, Interval, Question};
@@ -17,7 +20,7 @@ use super::public::Peer;
 use crate::hit::clock::{Clock, Hour, Moment};
 use crate::hit::field::{Asker, Id};
 use crate::hit::outcome::{Account, Outcome, Reason};
-use crate::hit::site::{Site, UNKNOWN_SITE};
+use crate::hit::site::{Site, SiteKey, UNKNOWN_SITE};
 use crate::journal::segment::Register;
 use crate::lake::audience::Audience;
 use crate::lake::outcomes::Outcomes;
@@ -63,6 +66,9 @@ pub struct Admin {
     pub outcomes: Mutex<Outcomes>,
     pub rights: Arc<Rights>,
     pub people: Arc<People>,
+    pub seal: Seal,
+    /// A week is counted for third parties by one at a time.
+    pub sharing: Mutex<()>,
     pub lake: PathBuf,
     pub spill: PathBuf,
     /// This node's name in the lake.
@@ -113,6 +119,17 @@ enum Caller<'a> {
     Nobody,
 }
 
+impl Caller<'_> {
+    /// As whom the caller may act for a site.
+    fn asker(self, site: &str) -> Option<Asker> {
+        match self {
+            Self::Operator => Some(Asker::Operator),
+            Self::Client(own) if own == site => Some(Asker::Client),
+            Self::Client(_) | Self::Nobody => None,
+        }
+    }
+}
+
 impl Admin {
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Reply {
         let path = request.uri().path().to_owned();
@@ -121,7 +138,7 @@ impl Admin {
             return self.log_in(request).await;
         }
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let is_request = matches!(parts.as_slice(), ["v1", "sites", _, "requests", ..]);
+        let is_request = matches!(parts.as_slice(), ["v1", "sites", _, "requests", ..] | ["opendsr", ..]);
         if !is_request && !matches!(request.method(), &Method::GET | &Method::HEAD) {
             return whole(respond::text(StatusCode::METHOD_NOT_ALLOWED, "This method is not for this path.\n"));
         }
@@ -138,6 +155,9 @@ impl Admin {
                 whole(respond::of(StatusCode::OK, "text/plain; version=0.0.4", self.metrics().into()))
             }
             ["v1", "sites", key, "requests", below @ ..] => self.requests(key, below, &query, caller, request).await,
+            ["v1", "sites", key, "share"] => whole(self.share(key, &query, caller).await),
+            ["opendsr", "v2", below @ ..] => whole(self.opendsr(below, &query, caller, request).await),
+            ["opendsr", ..] => whole(opendsr::error(StatusCode::NOT_FOUND, "version", "Version 2 is spoken here: /opendsr/v2/discovery.")),
             ["v1", "sites", key, what] => {
                 if caller != Caller::Operator && caller != Caller::Client(key) {
                     return whole(unauthorized());
@@ -158,23 +178,57 @@ impl Admin {
             ("ledger", _) => whole(self.ledger_reply(key, query).await),
             ("live", Some(_)) => self.live(key),
             ("trends", Some(_)) => whole(self.trends(key, query).await),
-            _ => whole(respond::text(StatusCode::NOT_FOUND, "There is nothing here: live, trends, ledger or requests?\n")),
+            _ => whole(respond::text(StatusCode::NOT_FOUND, "There is nothing here: live, trends, ledger, share or requests?\n")),
         }
     }
 
     async fn requests(&self, key: &str, below: &[&str], query: &str, caller: Caller<'_>, request: Request<Incoming>) -> Reply {
-        let by = match caller {
-            Caller::Operator => Asker::Operator,
-            Caller::Client(own) if own == key => Asker::Client,
-            Caller::Client(_) | Caller::Nobody => return whole(unauthorized()),
-        };
+        let Some(by) = caller.asker(key) else { return whole(unauthorized()) };
         let Some((_, site)) = self.book.sites.find(key) else {
             return whole(respond::text(StatusCode::NOT_FOUND, "There is no such site here.\n"));
         };
         let (head, body) = request.into_parts();
-        let persons = Persons { people: &self.people, key: &self.book.key, site: &site.key };
-        let desk = Desk { rights: &self.rights, persons, lake: &self.lake, spill: self.spill.clone(), site, by, now: self.clock.now() };
+        let desk = Desk { rights: &self.rights, persons: self.persons(&site.key), lake: &self.lake, spill: self.spill.clone(), site, by, now: self.clock.now() };
         whole(desk.answer(&head.method, below, query, &head.headers, body).await)
+    }
+
+    fn persons<'p>(&'p self, site: &'p SiteKey) -> Persons<'p> {
+        Persons { people: &self.people, key: &self.book.key, site }
+    }
+
+    async fn share(&self, key: &str, query: &str, caller: Caller<'_>) -> respond::Reply {
+        let Some(by) = caller.asker(key) else { return unauthorized() };
+        let Some((_, site)) = self.book.sites.find(key) else {
+            return respond::text(StatusCode::NOT_FOUND, "There is no such site here.\n");
+        };
+        let _turn = self.sharing.lock().await;
+        Sharing { rights: &self.rights, lake: &self.lake, spill: self.spill.clone(), site, by, now: self.clock.now() }.answer(query).await
+    }
+
+    /// A site's secret says which site it is; an operator says it with `?site=KEY`.
+    async fn opendsr(&self, below: &[&str], query: &str, caller: Caller<'_>, request: Request<Incoming>) -> respond::Reply {
+        let (head, body) = request.into_parts();
+        if matches!(head.method, Method::GET | Method::HEAD)
+            && let Some(reply) = opendsr::discover(below, &head.headers, &self.seal, &self.rights)
+        {
+            return reply;
+        }
+        let named = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "site").map(|(_, value)| value.into_owned());
+        let key = match (caller, named) {
+            (Caller::Nobody, _) => None,
+            (Caller::Client(own), None) => Some(own.to_owned()),
+            (Caller::Operator | Caller::Client(_), named) => named,
+        };
+        let Some(by) = key.as_deref().map_or_else(|| caller.asker(""), |key| caller.asker(key)) else {
+            let mut reply = opendsr::error(StatusCode::UNAUTHORIZED, "authorization", "Send `Authorization: Bearer SECRET` with the secret of a site.");
+            reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return reply;
+        };
+        let Some((_, site)) = key.and_then(|key| self.book.sites.find(&key)) else {
+            return opendsr::error(StatusCode::BAD_REQUEST, "site", "An operator names the controller with `?site=KEY`, a site of the settings.");
+        };
+        let persons = self.persons(&site.key);
+        OpenDsr { rights: &self.rights, persons, seal: &self.seal, site, by, now: self.clock.now() }.answer(&head.method, below, &head.headers, body).await
     }
 
     fn ready(&self) -> respond::Reply {

@@ -212,6 +212,7 @@ fn refused(error: &RightsError) -> Reply {
         RightsError::NoFields | RightsError::NeedlessFields | RightsError::UnknownField(_) | RightsError::Value { .. } | RightsError::HoldReason => {
             respond::text(StatusCode::BAD_REQUEST, &format!("{error}.\n"))
         }
+        RightsError::Taken => respond::text(StatusCode::CONFLICT, &format!("{error}.\n")),
         RightsError::Audit(_) | RightsError::Io(_) => {
             tracing::error!(%error, "a request could not be kept");
             respond::text(StatusCode::SERVICE_UNAVAILABLE, "Requests cannot be kept at the moment; nothing was taken.\n")
@@ -238,7 +239,7 @@ fn copy_reply(request: &Request, format: CopyFormat, bytes: Vec<u8>) -> Reply {
 }
 
 /// A browser says where a page's call comes from; what is no browser says nothing.
-fn is_own(headers: &HeaderMap) -> bool {
+pub fn is_own(headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     match headers.get(ORIGIN) {
         None => true,
