@@ -12,7 +12,7 @@ use crate::hit::field::Id;
 use crate::hit::scrubbed::{Kind, Scrubbed};
 use crate::hit::site::SiteKey;
 use crate::rules::cookies::{self, Remembered};
-use crate::rules::decode::segment::{self, Call, Kind};
+use crate::rules::decode::segment::{self, Call};
 use crate::rules::decode::tree::Tree;
 use crate::rules::decode::{log_line, matomo, native, server, snowplow};
 use crate::rules::identity::SigningKey;
@@ -447,7 +447,7 @@ pub fn foreign(bytes: &[u8]) {
     check(&matomo::decode(text, true, &arena).draft);
     if let Ok(tree) = serde_json::from_str::<Tree>(text) {
         let page = Tree(serde_json::json!({"type": "page"}));
-        for kind in [None, Some(Kind::Track), Some(Kind::Page), Some(Kind::Identify)] {
+        for kind in [None, Some(segment::Kind::Track), Some(segment::Kind::Page), Some(segment::Kind::Identify)] {
             for (own, shared) in [(&tree, None), (&page, Some(&tree.0)), (&tree, Some(&tree.0))] {
                 let call = |query| Call { site: None, kind, query, shared };
                 check_foreign(&segment::decode(call(""), own, &arena));
