@@ -1,3 +1,4 @@
+/*! clearpixel, Apache-2.0 */
 /**
  * clearpixel's tag: tells the collector it came from what is seen and clicked on this page.
  *   <script async src="https://HOST/tag.js" data-site="KEY"></script>
@@ -6,18 +7,21 @@
  * Also: data-consent="granted|denied" data-anonymous data-hash data-endpoint="https://HOST";
  * data-cp="name" names an element, data-cp-off hides it.
  * Calls: clearpixel('event', name, {…}), ('page'), ('consent', 'granted|denied'), ('optout').
+ * Held to its types by `tsc`; comments like this one are not sent.
  * Until loaded: window.clearpixel = window.clearpixel || function () { (clearpixel.q = clearpixel.q || []).push(arguments) }
  */
 (function (w, d, n) {
   'use strict';
 
-  /** @typedef {Object<string, any>} Hit fields of one event, as in POST /e */
+  /** @typedef {Record<string, any>} Hit fields of one event, as in POST /e */
+  /** @typedef {{ url: string, from: string, title?: string }} Page what is looked at */
 
-  /** What goes wrong in f stays in f. @param {Function} f @returns {any} */
-  const safe = (f) => function () {
+  /** What goes wrong in f stays in f. @param {Function} f @returns {(...args: any[]) => any} */
+  const safe = (f) => /** @this {any} */ function () {
     try { return f.apply(null, arguments); } catch (e) { }
   };
 
+  /** @param {EventTarget} target @param {string} names @param {(event: any) => void} f */
   const on = (target, names, f) => names.split(' ').forEach((name) =>
     target.addEventListener(name, safe(f), { passive: true, capture: true }));
 
@@ -31,11 +35,17 @@
 
     let mute = n.doNotTrack === '1' || 'child' in set;
     let started = false, consent = set.consent;
+    /** @type {Record<string, string | undefined>} */
     const signals = {}; // from consent platforms
-    let page, view; // the view goes again on consent: same event_id, so it counts once
+    /** @type {Page} */
+    let page;
+    /** @type {Hit} */
+    let view; // the view goes again on consent: same event_id, so it counts once
     let timer = 0; // view waits for its title
     let awake = false, mark = 0, last = 0, engaged = 0; // ms
     let depth = 0, told = 0; // % seen, % reported
+    /** @type {((again: boolean) => void)[] | null | undefined} */
+    let held; // the first answer brings the id: what follows waits for it
 
     const here = () => 'hash' in set ? location.href : location.href.split('#')[0];
 
@@ -57,30 +67,37 @@
 
     /** Where fetch is barred. @param {Hit} h */
     const pixel = (h) => {
-      const short = { site: 's', event: 'e', event_id: 'id', page_url: 'u', referrer_url: 'r', page_title: 't', language: 'l', screen_width: 'sw', screen_height: 'sh', engaged_ms: 'ms', scroll_percent: 'sc', element: 'el', target_url: 'to', occurred_at: 'at' };
       const query = new URLSearchParams();
       for (const k in h) {
-        if (k === 'anonymous') { if (h[k]) query.set('anon', '1'); }
-        else if (k === 'properties') for (const p in h[k]) query.set('p.' + p, h[k][p]);
-        else if (h[k] !== undefined) query.set(short[k] || k, h[k]);
+        if (k === 'properties') for (const p in h[k]) query.set('p.' + p, h[k][p]);
+        else if (h[k] !== undefined) query.set(k, h[k]);
       }
       new Image().src = base + '/p.gif?' + query;
     };
 
+    const free = () => {
+      const all = held || [];
+      held = null;
+      all.forEach((go) => go(true));
+    };
+
     /** @param {Hit} h @param {boolean} [leaving] the page may be gone in a moment */
     const send = (h, leaving) => {
-      const go = safe((again) => {
+      const go = safe((/** @type {boolean} */ again) => {
         // Denied: page views alone, for the ledger to count.
         if (mute || consent === 'denied' && h.event !== 'page_view') return;
         Object.assign(h, signals, { consent, sent_at: Date.now() });
         const body = JSON.stringify(h);
         if (leaving && n.sendBeacon && n.sendBeacon(base + '/e', new Blob([body], { type: 'text/plain;charset=UTF-8' }))) return;
         if (!w.fetch) return pixel(h);
+        const first = held === undefined;
+        if (first) held = [];
         fetch(base + '/e', { method: 'POST', body, keepalive: true, credentials: 'include', mode: 'cors' }).then(
           (r) => { if (again && r.status === 503) setTimeout(go, 1e3 + Math.random() * 1e3); },
-          safe(() => pixel(h)));
+          safe(() => pixel(h))).then(first ? free : null);
       });
-      go(true);
+      if (held && !leaving) held.push(go);
+      else go(true);
     };
 
     /** Counts visible, focused, lately active time. @param {boolean} alive */
@@ -115,6 +132,12 @@
       send(view, leaving);
     };
 
+    const leave = () => {
+      settle(true);
+      report();
+      free();
+    };
+
     /** @param {string} from @param {number} wait ms for the title */
     const open = (from, wait) => {
       settle();
@@ -128,13 +151,19 @@
       if (!wait) settle();
     };
 
+    /** @param {boolean} replaced */
     const moved = (replaced) => {
       if (!page || here() === page.url) return;
       if (timer && replaced) page.url = view.page_url = here(); // a redirect
       else open(page.url.split('#')[0], 100);
     };
 
-    const again = () => { if (view && !timer) send(view); };
+    const again = () => {
+      if (!view || timer) return;
+      free();
+      held = undefined;
+      send(view);
+    };
 
     /** A stable name without digits or addresses. @param {Element} el */
     const label = (el) => {
@@ -147,6 +176,7 @@
       return (tag + ' ' + text.replace(/\S+@\S+|\d/g, '').replace(/\s+/g, ' ').trim().slice(0, 40)).trim();
     };
 
+    /** @param {any} e */
     const clicked = (e) => {
       if (e.button > 1) return;
       const at = e.composedPath()[0];
@@ -164,25 +194,29 @@
       if (button && !e.button) send(hit('click', { element: label(button) }));
     };
 
+    /** What a consent platform says. @param {Record<string, string | undefined>} s */
     const heard = (s) => {
       if (JSON.stringify(signals) !== JSON.stringify(Object.assign(signals, s))) again();
     };
-    let tcf, gpp;
+    /** @type {any} */
+    let tcf;
+    /** @type {any} */
+    let gpp;
     const listen = () => {
       if (!tcf && (tcf = w.__tcfapi)) {
-        tcf('addEventListener', 2, safe((t, ok) => {
-          if (ok && t.eventStatus !== 'cmpuishown') heard({ gdpr: { true: '1', false: '0' }[t.gdprApplies], gdpr_consent: t.tcString });
+        tcf('addEventListener', 2, safe((/** @type {any} */ t, /** @type {boolean} */ ok) => {
+          if (ok && t.eventStatus !== 'cmpuishown') heard({ gdpr: { true: '1', false: '0' }[/** @type {'true'} */ (t.gdprApplies)], gdpr_consent: t.tcString });
         }));
       }
       if (!gpp && (gpp = w.__gpp)) {
-        gpp('addEventListener', safe((e, ok) => {
+        gpp('addEventListener', safe((/** @type {any} */ e, /** @type {boolean} */ ok) => {
           const p = e.pingData;
           if (ok && p.signalStatus === 'ready') heard({ gpp: p.gppString, gpp_sid: (p.applicableSections || []).join() });
         }));
       }
     };
 
-    const run = safe((what, a, b) => {
+    const run = safe((/** @type {string} */ what, /** @type {any} */ a, /** @type {any} */ b) => {
       if (what === 'event' && a && page) {
         send(a.event ? hit(a.event, a) : hit(String(a), { properties: b }));
       } else if (what === 'page' && page) {
@@ -196,25 +230,26 @@
       }
     });
 
+    /** @type {any[]} */
     const queue = old.q || [];
     w.clearpixel = function () {
-      if (started) run.apply(null, arguments);
+      if (started) run(...arguments);
       else queue.push(arguments);
     };
     w.clearpixel.site = set.site;
 
     const start = safe(() => {
-      const early = (a) => a[0] === 'consent' || a[0] === 'optout';
+      const early = (/** @type {any} */ a) => a[0] === 'consent' || a[0] === 'optout';
       started = true;
-      queue.forEach((a) => { if (early(a)) run.apply(null, a); });
+      queue.forEach((a) => { if (early(a)) run(...a); });
       if (mute) return;
       safe(listen)();
       open(d.referrer, 0);
-      queue.forEach((a) => { if (!early(a)) run.apply(null, a); });
+      queue.forEach((a) => { if (!early(a)) run(...a); });
 
       ['pushState', 'replaceState'].forEach((name) => {
-        const own = history[name];
-        history[name] = function () {
+        const own = w.history[name];
+        w.history[name] = /** @this {any} */ function () {
           const result = own.apply(this, arguments);
           safe(moved)(name === 'replaceState');
           return result;
@@ -227,10 +262,9 @@
       on(w, 'blur', () => tick(false));
       on(d, 'visibilitychange', () => {
         if (d.visibilityState === 'visible') return tick(true);
-        settle(true);
-        report();
+        leave();
       });
-      on(w, 'pagehide', () => { settle(true); report(); awake = false; });
+      on(w, 'pagehide', () => { leave(); awake = false; });
       on(d, 'pointermove pointerdown keydown wheel touchmove', () => tick(true));
       on(d, 'scroll', () => { tick(true); look(); });
       on(d, 'click auxclick', clicked);
@@ -238,4 +272,4 @@
     if (d.prerendering) d.addEventListener('prerenderingchange', start, { once: true });
     else start();
   })();
-})(/** @type {any} */ (window), /** @type {any} */ (document), navigator);
+})(/** @type {any} */ (window), /** @type {any} */ (document), /** @type {any} */ (navigator));

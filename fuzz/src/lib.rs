@@ -15,6 +15,12 @@ pub mod door {
 pub mod rules {
     pub mod decode {
         pub mod log_line;
+        pub mod server;
+        pub mod snowplow;
+        pub mod segment;
+        pub mod matomo;
+        pub mod fields;
+        pub mod tree;
         pub mod native;
     }
     pub mod strings;

@@ -5,13 +5,16 @@
 //! where a promise is broken, and returns where the input is none for it.
 
 use crate::door::request;
+use crate::hit::claims::Decoded;
 use crate::hit::clock::Moment;
 use crate::hit::draft::{ConsentStrings, Draft, Once, Relayed};
 use crate::hit::field::Id;
 use crate::hit::scrubbed::{Kind, Scrubbed};
 use crate::hit::site::SiteKey;
 use crate::rules::cookies::{self, Remembered};
-use crate::rules::decode::{log_line, native};
+use crate::rules::decode::segment::{self, Call};
+use crate::rules::decode::tree::Tree;
+use crate::rules::decode::{log_line, matomo, native, server, snowplow};
 use crate::rules::identity::SigningKey;
 use crate::rules::ruling::StringVerdict;
 use crate::rules::scrub::{self, CleanUrl, Echo};
@@ -24,7 +27,7 @@ use std::ops::RangeInclusive;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const ALL: [(&str, Target); 9] = [
+pub const ALL: [(&str, Target); 10] = [
     ("tcf", tcf),
     ("gpp", gpp),
     ("us_privacy_and_google", us_privacy_and_google),
@@ -33,6 +36,7 @@ pub const ALL: [(&str, Target); 9] = [
     ("url", url),
     ("text", text),
     ("native", native),
+    ("foreign", foreign),
     ("log_line", log_line),
 ];
 
@@ -423,6 +427,54 @@ pub fn native(bytes: &[u8]) {
     let body = format!("{{{}}}", fields.join(","));
     let event: native::Event = serde_json::from_str(&body).expect("a JSON object");
     assert_eq!(format!("{:?}", native::from_event(&event, &arena)), format!("{draft:?}"), "{query:?} as {body}");
+}
+
+type Flat = for<'a> fn(&'a str, &'a Bump) -> Decoded<'a>;
+
+/// Other makers' trackers and servers, as queries and as JSON: a denial and a child that stand anywhere beside
+/// what they say stand, and an address is believed of none that did not prove itself.
+pub fn foreign(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let arena = Bump::new();
+    let queries: [Flat; 2] = [|query, arena| snowplow::decode(query, None, arena), |query, arena| matomo::decode(query, false, arena)];
+    for decode in queries {
+        check_foreign(&decode(text, &arena));
+        for (denied, child) in [(format!("{text}&consent=denied"), format!("{text}&coppa=1")), (format!("consent=denied&{text}"), format!("child=true&{text}"))] {
+            assert_eq!(decode(&denied, &arena).draft.consent, Once::Given(Relayed::Denied), "{denied}");
+            assert!(decode(&child, &arena).draft.child, "{child}");
+        }
+    }
+    check(&matomo::decode(text, true, &arena).draft);
+    if let Ok(tree) = serde_json::from_str::<Tree>(text) {
+        let page = Tree(serde_json::json!({"type": "page"}));
+        for kind in [None, Some(segment::Kind::Track), Some(segment::Kind::Page), Some(segment::Kind::Identify)] {
+            for (own, shared) in [(&tree, None), (&page, Some(&tree.0)), (&tree, Some(&tree.0))] {
+                let call = |query| Call { site: None, kind, query, shared };
+                check_foreign(&segment::decode(call(""), own, &arena));
+                assert_eq!(segment::decode(call("consent=denied"), own, &arena).draft.consent, Once::Given(Relayed::Denied));
+                assert!(segment::decode(call("child=1"), own, &arena).draft.child);
+            }
+        }
+    }
+    if let Ok(snowplow::Payload { data: native::Events(events) }) = serde_json::from_str(text) {
+        for event in events.iter().flatten() {
+            check_foreign(&snowplow::decode("", Some(event), &arena));
+            assert_eq!(snowplow::decode("consent=denied", Some(event), &arena).draft.consent, Once::Given(Relayed::Denied));
+        }
+    }
+    if let Ok(native::Events(events)) = serde_json::from_str(text) {
+        for event in events.iter().flatten() {
+            let decoded = server::decode("acme", event, &arena);
+            check(&decoded.draft);
+            assert_eq!(decoded.draft.site, Some("acme"));
+            assert!(decoded.claims.caller.reveal().is_none_or(|number| number.bytes().all(|byte| byte.is_ascii_digit())));
+        }
+    }
+}
+
+fn check_foreign(decoded: &Decoded<'_>) {
+    check(&decoded.draft);
+    assert!(decoded.claims.address.reveal().is_none() && decoded.claims.country.is_none() && decoded.claims.caller.reveal().is_none());
 }
 
 fn check(draft: &Draft<'_>) {

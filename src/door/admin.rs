@@ -147,7 +147,7 @@ impl Admin {
             "/readyz" => return whole(self.ready()),
             _ => {}
         }
-        let caller = self.caller(request.headers(), peer);
+        let caller = self.caller(request.headers(), peer, parts.get(2).copied());
         match parts.as_slice() {
             [""] if caller == Caller::Operator => whole(self.dashboard(&query).await),
             [""] => whole(respond::page(StatusCode::UNAUTHORIZED, dashboard::login().to_owned())),
@@ -239,7 +239,8 @@ impl Admin {
         }
     }
 
-    fn caller<'s>(&'s self, headers: &HeaderMap, peer: Peer) -> Caller<'s> {
+    /// Who calls; of a client's sites with one secret the one that is `asked` for.
+    fn caller<'s>(&'s self, headers: &HeaderMap, peer: Peer, asked: Option<&str>) -> Caller<'s> {
         let bearer = headers
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
@@ -251,7 +252,9 @@ impl Admin {
                 return Caller::Operator;
             }
             let own = |site: &&Arc<Site>| site.secret_sha256.is_some_and(|secret| bool::from(secret.ct_eq(&digest)));
-            if let Some(site) = self.book.sites.iter().find(own) {
+            let mut owned = self.book.sites.iter().filter(own).peekable();
+            let first = owned.peek().copied();
+            if let Some(site) = owned.find(|site| Some(site.key.as_str()) == asked).or(first) {
                 return Caller::Client(site.key.as_str());
             }
         }

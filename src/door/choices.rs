@@ -31,7 +31,8 @@ pub async fn answer(book: &Rulebook, now: Moment, place: &Place, call: Request<I
         Ok(Err(_)) => return respond::text(StatusCode::PAYLOAD_TOO_LARGE, "The form is larger than 16 KiB.\n"),
     };
     let fields = Fields::read(head.uri.query().unwrap_or(""), &form);
-    let site = match fields.site.as_deref().map(|key| book.sites.find(key)) {
+    // A page whose tag knows the site by another tracker's name opts out by that name.
+    let site = match fields.site.as_deref().map(|name| book.sites.find_by_any_name(name)) {
         Some(None) => return respond::text(StatusCode::NOT_FOUND, "There is no such site here: `s` is a site's key.\n"),
         Some(Some((_, site))) => Some(&**site),
         None => None,

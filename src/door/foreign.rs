@@ -44,10 +44,11 @@ impl Tracker {
     /// The one table of paths.
     fn at(path: &str) -> Option<Self> {
         match path {
-            "/i" => Some(Self::SnowplowPixel),
+            "/i" | "/ice.png" => Some(Self::SnowplowPixel),
             "/com.snowplowanalytics.snowplow/tp2" => Some(Self::SnowplowEvents),
-            "/matomo.php" => Some(Self::Matomo),
-            "/v1/b" | "/v1/batch" | "/v1/import" => Some(Self::SegmentBatch),
+            "/matomo.php" | "/piwik.php" => Some(Self::Matomo),
+            // RudderStack's beacons have a path of their own, and their key in the query.
+            "/v1/b" | "/v1/batch" | "/v1/import" | "/beacon/v1/batch" => Some(Self::SegmentBatch),
             _ => path.strip_prefix("/v1/").and_then(Kind::named).map(Self::Segment),
         }
     }

@@ -115,6 +115,8 @@ impl<'a> Said<'a> {
             9 if is("x-purpose") => self.signals.prefetch |= says_ahead(value),
             10 if is("user-agent") => self.user_agent = self.user_agent.or(Some(value)),
             11 if is("sec-purpose") => self.signals.prefetch |= says_ahead(value),
+            // Matomo's forerunner of DNT.
+            14 if is("x-do-not-track") => self.signals.dnt |= value == b"1",
             15 if is("accept-language") => self.accept_language = self.accept_language.or(Some(value)),
             15 if is("x-forwarded-for") => self.forwarded_for.push(value),
             _ => {}
@@ -243,12 +245,18 @@ mod tests {
             (&[("sec-gpc", "0")], false),
             (&[("sec-gpc", "true")], false),
             (&[("sec-gpc", "1x")], false),
+            (&[("sec-gpc", "11")], false),
+            (&[("sec-gpc", "0, 1")], false),
+            (&[("x-sec-gpc", "1")], false),
         ] {
             let mut map = HeaderMap::new();
             for (name, value) in lines {
                 map.append(*name, HeaderValue::from_static(value));
             }
             assert_eq!(signals(&map).gpc, gpc, "{lines:?}");
+        }
+        for (name, value, objects) in [("dnt", "1", true), ("x-do-not-track", "1", true), ("dnt", "0", false), ("dnt", "unspecified", false), ("x-do-not-track", "0", false)] {
+            assert_eq!(signals(&headers(&[(name, value)])).dnt, objects, "{name}: {value}");
         }
         for (name, value, ahead) in [
             ("sec-purpose", "prefetch;prerender", true), ("sec-purpose", "prefetch;anonymous-client-ip", true),

@@ -30,15 +30,16 @@ impl Public {
             (&Method::POST, "/e") => self.events(request, peer).await,
             (&Method::OPTIONS, "/e") => respond::preflight(request.headers().get(ORIGIN)),
             (&Method::POST, "/v1/interactions") => interactions::answer(self, request).await,
-            (&Method::GET | &Method::HEAD, "/tag.js") => respond::script(tag::SOURCE, Lasts::AnHour),
-            (&Method::GET | &Method::HEAD, path) if tag::is_versioned(path) => respond::script(tag::SOURCE, if path == tag::path() { Lasts::ForEver } else { Lasts::AnHour }),
+            (&Method::GET | &Method::HEAD, "/tag.js") => respond::script(tag::tag(), Lasts::AnHour),
+            (&Method::GET | &Method::HEAD, "/matomo.js" | "/piwik.js") => respond::script(tag::matomo(), Lasts::AnHour),
+            (&Method::GET | &Method::HEAD, path) if tag::is_versioned(path) => respond::script(tag::tag(), if path == tag::path() { Lasts::ForEver } else { Lasts::AnHour }),
             (&Method::GET | &Method::HEAD, "/.well-known/gpc.json") => respond::json(StatusCode::OK, GPC.to_owned()),
             (_, "/choices" | "/optout" | "/consent" | "/optin") => {
                 let place = self.collector.place(request::read(request::pairs(request.headers()), peer, &self.trusted_proxies, &[], &Bump::new()).address);
                 choices::answer(self.collector.book(), self.clock.now(), &place, request).await
             }
             (_, path) if foreign::is_known(path) => foreign::answer(self, request, peer).await,
-            (_, "/p.gif" | "/e" | "/v1/interactions" | "/tag.js" | "/.well-known/gpc.json") => {
+            (_, "/p.gif" | "/e" | "/v1/interactions" | "/tag.js" | "/matomo.js" | "/piwik.js" | "/.well-known/gpc.json") => {
                 respond::text(StatusCode::METHOD_NOT_ALLOWED, "This method is not for this path.\n")
             }
             (method, path) => {

@@ -145,6 +145,11 @@ fn rule_on_consent(site: &Site, signals: &Signals) -> Ruling {
             WithoutConsent::Nothing => return Ruling::Refuse(Reason::NoConsent),
         },
     };
+    // Nor is a count, or what a contract with the person carries, kept against it: a stricter place, or a sender
+    // who says that the place is one, would keep what a looser one refuses.
+    if signals.headers.gpc && site.gpc == GpcMode::Refuse && basis != LegalBasis::Consent {
+        return Ruling::Refuse(Reason::Gpc);
+    }
     let anonymous = signals.anonymous || basis == LegalBasis::Count;
     Ruling::Keep(Grounds {
         regime,
@@ -290,6 +295,13 @@ mod tests {
         assert_eq!(rule(&refuse, &signals), Ruling::Refuse(Reason::Gpc));
         signals.relayed = Once::Given(Relayed::Granted);
         assert!(matches!(rule(&refuse, &signals), Ruling::Keep(Grounds { may_share: false, .. })));
+        // Neither the place nor a sender's `gdpr=1` makes a count of what GPC refuses.
+        let both = Site { gpc: GpcMode::Refuse, without_consent: WithoutConsent::Count, ..site() };
+        for (law, gdpr_applies) in [(Law::OptOut, false), (Law::OptOut, true), (Law::OptIn, false)] {
+            let mut signals = Signals { gdpr_applies, ..Signals::quiet(law) };
+            signals.headers.gpc = true;
+            assert_eq!(rule(&both, &signals), Ruling::Refuse(Reason::Gpc), "{law:?} {gdpr_applies}");
+        }
         let statistics = Site { gb_statistics: true, ..site() };
         assert!(matches!(rule(&statistics, &Signals::quiet(Law::OptInButStatistics)), Ruling::Keep(_)));
         assert!(matches!(rule(&statistics, &Signals::quiet(Law::OptIn)), Ruling::Refuse(_)));
@@ -318,8 +330,37 @@ mod tests {
         prop_oneof![Just(Once::Absent), Just(Once::Given(first)), Just(Once::Given(second)), Just(Once::Malformed)]
     }
 
+    fn any_law() -> impl Strategy<Value = Law> {
+        prop_oneof![Just(Law::OptIn), Just(Law::OptInButStatistics), Just(Law::OptOut)]
+    }
+
+    /// Every signal that takes something away, or asks for more, added to what is said already.
+    const DENIALS: [Turn; 21] = [
+        |s| s.unreadable = true,
+        |s| s.headers.prefetch = true,
+        |s| s.child = true,
+        |s| s.opted_out = true,
+        |s| s.erased = true,
+        |s| s.restricted = true,
+        |s| s.wrong_origin = true,
+        |s| s.over_quota = true,
+        |s| s.too_old = true,
+        |s| s.headers.dnt = true,
+        |s| s.headers.gpc = true,
+        |s| s.us_opts_out = true,
+        |s| s.cookies_unreadable = true,
+        |s| s.remembered = Remembered::Denied,
+        |s| s.relayed = Once::Given(Relayed::Denied),
+        |s| s.tcf = StringVerdict::Denies,
+        |s| s.gpp = StringVerdict::Denies,
+        |s| if s.tcf != StringVerdict::Denies { s.tcf = StringVerdict::Unreadable },
+        |s| if s.gpp != StringVerdict::Denies { s.gpp = StringVerdict::Unreadable },
+        |s| s.gdpr_applies = true,
+        |s| s.anonymous = true,
+    ];
+
     fn any_signals() -> impl Strategy<Value = Signals> {
-        let law = prop_oneof![Just(Law::OptIn), Just(Law::OptInButStatistics), Just(Law::OptOut)];
+        let law = any_law();
         let remembered = prop_oneof![Just(Remembered::Nothing), Just(Remembered::Granted), Just(Remembered::Denied)];
         let rare = || proptest::bool::weighted(0.05);
         (
@@ -352,7 +393,9 @@ mod tests {
     }
 
     fn any_site() -> impl Strategy<Value = Site> {
-        (any::<[bool; 8]>()).prop_map(|[opt_in, gb, refuse, count, relayed, dnt, child, contract]| Site {
+        let identity = prop_oneof![Just(IdentityMode::Cookie), Just(IdentityMode::Daily), Just(IdentityMode::None)];
+        (any::<[bool; 8]>(), identity).prop_map(|([opt_in, gb, refuse, count, relayed, dnt, child, contract], identity)| Site {
+            identity,
             server_basis: if contract { ServerBasis::Contract } else { ServerBasis::Consent },
             consent: if opt_in { ConsentMode::OptIn } else { ConsentMode::ByRegion },
             gb_statistics: gb,
@@ -385,27 +428,24 @@ mod tests {
         }
 
         #[test]
-        fn a_denial_never_turns_refuse_into_keep(site in any_site(), signals in any_signals(), which in 0..11) {
+        fn a_denial_never_turns_refuse_into_keep(site in any_site(), signals in any_signals(), which in 0..DENIALS.len()) {
             let before = rule(&site, &signals);
             let mut denied = signals;
-            match which {
-                0 => denied.opted_out = true,
-                1 => denied.headers.gpc = true,
-                2 => denied.headers.dnt = true,
-                3 => denied.relayed = Once::Given(Relayed::Denied),
-                4 => denied.remembered = Remembered::Denied,
-                5 => denied.tcf = StringVerdict::Denies,
-                6 => denied.gpp = StringVerdict::Denies,
-                7 => denied.us_opts_out = true,
-                8 => denied.erased = true,
-                9 => denied.restricted = true,
-                _ => denied.child = true,
-            }
+            DENIALS[which](&mut denied);
             let after = rule(&site, &denied);
             if matches!(before, Ruling::Refuse(_)) { prop_assert!(matches!(after, Ruling::Refuse(_))); }
             if let (Ruling::Keep(before), Ruling::Keep(after)) = (before, after) {
                 prop_assert!(before.may_share || !after.may_share);
+                prop_assert!(before.identity == after.identity || after.identity == IdentityMode::None);
+                prop_assert!(before.regime == after.regime || after.regime == Regime::OptIn);
             }
+        }
+
+        #[test]
+        fn a_stricter_place_never_keeps_what_a_looser_one_refuses(site in any_site(), signals in any_signals(), law in any_law()) {
+            let looser = Signals { law: signals.law.min(law), ..signals };
+            let stricter = Signals { law: signals.law.max(law), ..signals };
+            if matches!(rule(&site, &looser), Ruling::Refuse(_)) { prop_assert!(matches!(rule(&site, &stricter), Ruling::Refuse(_))); }
         }
 
         #[test]
@@ -431,15 +471,30 @@ mod tests {
 
         #[test]
         fn a_contract_never_loosens_the_law(site in any_site(), signals in any_signals()) {
-            let mut signals = signals;
-            signals.law = Law::OptIn;
-            if let Ruling::Keep(grounds) = rule(&site, &signals) {
+            let Ruling::Keep(grounds) = rule(&site, &signals) else { return Ok(()) };
+            let asks_for_consent = match signals.law {
+                Law::OptIn => true,
+                Law::OptInButStatistics => signals.gdpr_applies || !site.gb_statistics,
+                Law::OptOut => signals.gdpr_applies,
+            };
+            if asks_for_consent {
                 prop_assert_eq!(grounds.regime, Regime::OptIn);
                 let is_count = grounds.basis == LegalBasis::Count && grounds.identity == IdentityMode::None;
                 // Nothing of a terminal is read for a server's event: the client's contract with the person may carry it.
                 let by_contract = grounds.basis == LegalBasis::Contract && signals.by_server && site.server_basis == ServerBasis::Contract && !grounds.may_share;
                 prop_assert!(grounds.basis == LegalBasis::Consent || is_count || by_contract);
             }
+            // What rests on consent rests on one that was given, and that the contract lets count.
+            let said = match grounds.source {
+                ConsentSource::Tcf => signals.tcf == StringVerdict::Grants,
+                ConsentSource::Gpp => signals.gpp == StringVerdict::Grants,
+                ConsentSource::Cookie => signals.remembered == Remembered::Granted,
+                ConsentSource::Relayed => signals.relayed == Once::Given(Relayed::Granted) && site.relayed_consent,
+                ConsentSource::UsPrivacy | ConsentSource::None => false,
+            };
+            prop_assert_eq!(grounds.basis == LegalBasis::Consent, said);
+            // And nothing is shared that somebody objects to.
+            prop_assert!(!grounds.may_share || !(signals.headers.gpc || signals.us_opts_out));
         }
     }
 }

@@ -300,7 +300,7 @@ await story('the tag: sending', async () => {
   await v.context.route(`${PUBLIC}/p.gif*`, (route) => { got.push(new URL(route.request().url()).searchParams); route.fulfill({ status: 200 }); });
   await v.page.goto(`${PUBLIC}/bare`);
   await v.sees(() => got.length);
-  check(got.length === 1 && got[0].get('s') === 'demo' && got[0].get('e') === 'page_view' && got[0].get('u') === `${PUBLIC}/bare` && /^[0-9a-f]{32}$/.test(got[0].get('id')),
+  check(got.length === 1 && got[0].get('site') === 'demo' && got[0].get('event') === 'page_view' && got[0].get('page_url') === `${PUBLIC}/bare` && /^[0-9a-f]{32}$/.test(got[0].get('event_id')),
     'where a page bars fetch, the image goes instead', got.map(String));
   await v.context.close();
 

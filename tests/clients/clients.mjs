@@ -1,6 +1,7 @@
 /**
  * Published trackers of other makers, unchanged, against a running collector: each event sent is compared with
- * its row, with consent, refused, opted out, and after an outage.
+ * its row, with consent, refused, opted out (by the cookie where the client sends one, by the visitor's objection
+ * where it names the visitor itself), and after an outage.
  *   node clients.mjs PUBLIC_URL ADMIN_URL BINARY SETTINGS
  * CLIENTS_CACHE names the folder where their packages lie. Prints one line a check, then `N passed, N failed`.
  */
@@ -58,7 +59,13 @@ const drive = async (site, protocol, channel, send, { expected, retries, optOut 
       check(fits.length === 1 && fits[0].protocol === protocol && fits[0].channel === channel && fits[0].consent_source === 'relayed', `${site}: ${JSON.stringify(row)}`, rows);
     }
     const visitors = new Set(rows.filter((row) => row.page_title !== 'outage').map((row) => row.visitor_id));
-    check(visitors.size === 1, `${site}: one visitor`, [...visitors]);
+    check(visitors.size === 1 && !visitors.has(null), `${site}: one visitor`, [...visitors]);
+    if (!optOut) {
+      const status = await set.object(site, [...visitors][0]);
+      await send('objected');
+      const out = await until(() => count(site), (total) => (total.refused.opted_out ?? 0) >= 1);
+      check(status === 202 && out.refused.opted_out >= 1 && out.stored === stored, `${site}: none of who objected`, [status, out]);
+    }
   } catch (error) {
     check(false, `${site}: ${error.stack}`);
   }
@@ -179,6 +186,66 @@ await drive('rudder-browser', 'segment', 'web', inPage('rudder', 'rudder-browser
     analytics.identify('u1', { plan: 'never' });
   }
 }), { expected: [{ event: 'page_view', page_title: 'granted' }, { event: 'Order Completed', plan: 'gold' }, { event: 'identify', plan: null }], retries: true });
+
+// The package brings no script of its own: it loads `matomo.js` from the collector, and talks to that.
+for (const name of ['index', 'MatomoTracker', 'constants', 'types']) {
+  const body = packaged(`@jonkoops/matomo-tracker/es/${name}.js`);
+  for (const path of [`/jonkoops/${name}`, `/jonkoops/${name}.js`]) state.pages.set(path, { type: 'text/javascript', body });
+}
+state.pages.set('/matomo.html', { body: '<!doctype html><title>matomo</title><script>/* something to stand before */</script><p>page' });
+await drive('matomo-browser', 'matomo', 'web', inPage('matomo', 'matomo-browser', async ({ mode, site, url, word: said }) => {
+  const { default: Tracker } = await import('/jonkoops/index');
+  const choice = said === 'granted' ? { requireConsent: [], setConsentGiven: [] } : {};
+  const tracker = new Tracker({ urlBase: url, siteId: site, heartBeat: { active: false }, configurations: choice });
+  tracker.trackPageView({ documentTitle: mode, href: `https://shop.example/${mode}` });
+  if (mode === 'granted') {
+    tracker.trackEvent({ category: 'shop', action: 'add', name: 'shoes', customDimensions: [{ id: 1, value: 'gold' }] });
+    tracker.trackLink({ href: 'https://elsewhere.example/', linkType: 'link' });
+  }
+}), { expected: [{ event: 'page_view', page_title: 'granted' }, { event: 'add' }, { event: 'outbound_click' }], retries: true, optOut: true });
+
+// What Matomo's own snippet does with it: consent asked for and remembered, links, downloads, the shop, opting out.
+try {
+  const site = 'matomo-browser';
+  state.pages.set('/snippet.html', { body: `<!doctype html><title>snippet</title><script>
+    var _paq = window._paq = window._paq || [];
+    _paq.push(['trackPageView']); _paq.push(['requireConsent']); _paq.push(['enableLinkTracking']);
+    (function() { var u='/'; _paq.push(['setTrackerUrl', u+'matomo.php']); _paq.push(['setSiteId', '${site}']);
+      var d=document, g=d.createElement('script'), s=d.getElementsByTagName('script')[0]; g.async=true; g.src=u+'matomo.js'; s.parentNode.insertBefore(g,s); })();
+    </script><a href="/list.pdf">list</a><a href="https://elsewhere.example/x">out</a>` });
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  const errors = [];
+  page.on('pageerror', (error) => errors.push(String(error)));
+  const open = async () => { await page.goto(`${set.url}/snippet.html`); await page.waitForFunction(() => Boolean(window.Matomo)); };
+  const events = async () => (await rowsOf(site)).filter((row) => row.page_path === '/snippet.html').map((row) => row.event).sort().join();
+  const sent = () => state.calls.filter((call) => call.path === '/matomo.php').length;
+  await open();
+  await sleep(500);
+  const silent = sent();
+  await page.evaluate(() => window._paq.push(['rememberConsentGiven']));
+  await page.evaluate(() => { addEventListener('click', (e) => e.preventDefault()); for (const a of document.querySelectorAll('a')) a.click(); });
+  await page.evaluate(() => {
+    window._paq.push(['addEcommerceItem', 'sku-1', 'Pen', 'Pens', 2.5, 2], ['trackEcommerceOrder', 'o1', 5], ['nonsense'], [function () { this.trackGoal(3); }]);
+  });
+  const wanted = 'download,goal,order,outbound_click,page_view';
+  const seen = await until(events, (found) => found === wanted);
+  check(seen === wanted, 'matomo.js: what waited for consent, a download, a link, an order, a goal', seen);
+  check(sent() - silent === 5, 'and nothing of it before consent', [silent, sent()]);
+  await open();
+  const again = await until(events, (found) => found === `${wanted},page_view`);
+  check(again === `${wanted},page_view`, 'matomo.js: consent that the page asked to remember is remembered', again);
+  await page.evaluate(() => window._paq.push(['optUserOut'], ['trackPageView']));
+  await until(() => state.calls, (calls) => calls.some((call) => call.path === '/optout' && call.method === 'POST'));
+  const before = sent();
+  await open();
+  await sleep(1_000);
+  check(sent() === before && (await context.cookies()).some((cookie) => cookie.name === `__Host-cp_optout.${site}`), 'matomo.js: an opt-out is told to the collector, and nothing is sent any more', sent() - before);
+  check(errors.length === 0, 'matomo.js: no error in the page', errors);
+  await context.close();
+} catch (error) {
+  check(false, `matomo.js: ${error.stack}`);
+}
 
 await browser.close();
 set.close();

@@ -8,7 +8,7 @@ from snowplow_tracker import Emitter, PageView, SelfDescribing, SelfDescribingJs
 url, mode = sys.argv[1:]
 sent = []
 emitter = Emitter(url, batch_size=1, max_retry_delay_seconds=2, on_success=lambda events: sent.extend(events))
-subject = Subject().set_platform("srv").set_user_id("u1")
+subject = Subject().set_platform("srv").set_user_id("u1").set_domain_user_id("d1")
 tracker = Tracker(namespace="t", emitters=emitter, app_id="snowplow-python", subject=subject, encode_base64=mode == "granted")
 word = "denied" if mode == "denied" else "granted"
 context = [SelfDescribingJson("iglu:clearpixel/consent/jsonschema/1-0-0", {"consent": word})]

@@ -45,9 +45,11 @@ export const stage = async ([publicUrl, adminUrl, binary, settings]) => {
       outgoing.end(page.body);
       return;
     }
-    if (incoming.method !== 'OPTIONS') state.calls.push({ method: incoming.method, path, url: incoming.url, at: Date.now(), headers: incoming.headers });
+    // A script is no event: what of the collector's own is loaded is neither counted nor refused.
+    const isEvent = incoming.method !== 'OPTIONS' && !path.endsWith('.js');
+    if (isEvent) state.calls.push({ method: incoming.method, path, url: incoming.url, at: Date.now(), headers: incoming.headers });
     if (state.delay) await sleep(state.delay);
-    if (state.refuse > 0 && incoming.method !== 'OPTIONS') {
+    if (state.refuse > 0 && isEvent) {
       // As the collector says it when its journal takes nothing.
       state.refuse -= 1;
       incoming.resume();
@@ -69,11 +71,17 @@ export const stage = async ([publicUrl, adminUrl, binary, settings]) => {
   const port = server.address().port;
   const ledger = async (site) => (await (await fetch(`${adminUrl}/v1/sites/${site}/ledger`)).json()).total;
   const rows = (sql) => execFileSync(binary, ['query', sql, '--format', 'ndjson', '--config', settings], { encoding: 'utf8' }).split('\n').filter(Boolean).map((line) => JSON.parse(line));
+  /** Hands in a visitor's objection, as the client does for them: with the site's secret. */
+  const object = async (site, visitor) => (await fetch(`${adminUrl}/v1/sites/${site}/requests`, {
+    method: 'POST', headers: { Authorization: 'Bearer of-clients', 'Content-Type': 'application/json' }, body: JSON.stringify({ kind: 'objection', visitor_id: visitor }),
+  })).status;
   return {
-    state, port, ledger, rows,
+    state, port, ledger, rows, object,
     url: `http://127.0.0.1:${port}`,
     other: `http://localhost:${port}`,
     browser: () => chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, timeout: 60_000,
+      // What the test's driver takes away from every page: without it nothing comes back from the cache.
+      ignoreDefaultArgs: ['--disable-back-forward-cache'],
       args: ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
         '--enable-features=BackForwardCache', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost'] }),
     close: () => { server.closeAllConnections(); server.close(); },

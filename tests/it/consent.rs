@@ -1,6 +1,6 @@
 //! Holds the road of consent: what is kept of whom, which cookies are set, and who may loosen a choice.
 
-use crate::program::{Answer, BEHIND_PROXY, FRANCE, Home, Program, Settings, UNITED_KINGDOM, UNITED_STATES};
+use crate::program::{Answer, BEHIND_PROXY, FRANCE, Home, Program, Settings, UNITED_KINGDOM, UNITED_STATES, eventually};
 use serde_json::{Value, json};
 
 fn home() -> Home {
@@ -237,6 +237,45 @@ fn a_choice_is_loosened_only_from_the_collector_s_own_page() {
     program.stop();
     let row = row(&home, "by-cookie");
     assert_eq!((&row["legal_basis"], &row["consent_source"]), (&json!("consent"), &json!("cookie")));
+}
+
+#[test]
+fn an_id_is_good_for_its_site_alone_and_a_daily_number_for_its_day() {
+    let sites = "[[site]]\nkey = \"acme\"\n[[site]]\nkey = \"other\"\n[[site]]\nkey = \"day\"\nidentity = \"daily\"\n[[site]]\nkey = \"same-day\"\nidentity = \"daily\"\n";
+    let home = Home::new(Settings { door: BEHIND_PROXY, sites, ..Settings::default() });
+    let program = home.start();
+    let hit = |program: &Program, query: &str, cookie: &str| {
+        program.connect().get(&format!("/p.gif?{query}"), &[("X-Forwarded-For", UNITED_STATES), ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"), ("Cookie", cookie)])
+    };
+    let own = pair_of(&hit(&program, "s=acme&id=own", "a=b"), "__Host-cp_id.acme");
+    let carried = own.replace("cp_id.acme", "cp_id.other");
+    let made = pair_of(&hit(&program, "s=other&id=carried", &carried), "__Host-cp_id.other");
+    assert_ne!(made, carried, "an id of one site is taken by another");
+    for (site, id) in [("day", "day-1"), ("same-day", "same-day-1")] {
+        assert!(hit(&program, &format!("s={site}&id={id}"), "a=b").header("set-cookie").is_none());
+    }
+    program.stop();
+    let salt = std::fs::read(home.data().join("salt")).unwrap();
+    let program = home.start();
+    hit(&program, "s=day&id=day-2", "a=b");
+    program.stop();
+    let visitor = |event_id: &str| row(&home, event_id)["visitor_id"].as_str().unwrap().to_owned();
+    let of_acme = own.split(['=', '.']).nth(2).unwrap();
+    assert_eq!(visitor("own"), of_acme);
+    assert_ne!(visitor("carried"), of_acme);
+    assert_ne!(visitor("day-1"), visitor("same-day-1"), "one number on two sites");
+    // Midnight may lie between the two.
+    if row(&home, "day-1")["day"] == row(&home, "day-2")["day"] {
+        assert_eq!(visitor("day-1"), visitor("day-2"), "a restart within the day");
+        assert_eq!(std::fs::read(home.data().join("salt")).unwrap(), salt);
+    } else {
+        assert_ne!(visitor("day-1"), visitor("day-2"));
+    }
+    // A salt of a day that is over is wiped by whoever starts, before any visitor comes.
+    std::fs::write(home.data().join("salt"), [&1_i64.to_le_bytes(), &salt[8..]].concat()).unwrap();
+    let program = home.start();
+    eventually("the old salt is gone", || if std::fs::read(home.data().join("salt")).unwrap() == [0; 40] { Ok(()) } else { Err("there".to_owned()) });
+    program.stop();
 }
 
 #[test]

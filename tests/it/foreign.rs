@@ -99,6 +99,9 @@ fn segment() {
         "no object",
     ]});
     assert_eq!(post("/v1/batch", FRANCE, &[], &shared).status, 200);
+    // RudderStack's beacon, whose key stands in the query.
+    let beacon = json!({"batch": [event("beacon", json!({"type": "page"}))]});
+    assert_eq!(post("/beacon/v1/batch?writeKey=wk_Acme", UNITED_STATES, &[("Content-Type", "text/plain")], &beacon).status, 200);
     assert_eq!(post("/v1/p", FRANCE, &[basic], &event("silent", json!({}))).status, 200);
     assert_eq!(post("/v1/p", UNITED_STATES, &[], &event("nobody", json!({"writeKey": "other"}))).status, 200);
     for (path, body, status) in [("/v1/b", json!({}), 400), ("/v1/t", json!([]), 400), ("/v1/b", json!({"batch": vec![json!({}); 501]}), 413)] {
@@ -109,9 +112,9 @@ fn segment() {
     program.stop();
     let rows = home.query("select event_id, event, channel, visitor_id, properties['total'] as total, properties['plan'] as plan from interactions order by event_id");
     let seen: Vec<(&str, &str, &str)> = rows.iter().map(|row| (row["event_id"].as_str().unwrap(), row["event"].as_str().unwrap(), row["channel"].as_str().unwrap())).collect();
-    assert_eq!(seen, [("b1", "kept", "server"), ("i", "identify", "web"), ("p", "page_view", "web"), ("t", "Order Completed", "web")]);
+    assert_eq!(seen, [("b1", "kept", "server"), ("beacon", "page_view", "web"), ("i", "identify", "web"), ("p", "page_view", "web"), ("t", "Order Completed", "web")]);
     assert!(rows.iter().all(|row| row["visitor_id"].is_string() && row["visitor_id"] == rows[0]["visitor_id"] && row["plan"].is_null()));
-    assert_eq!(rows[3]["total"], "5");
+    assert_eq!(rows[4]["total"], "5");
 }
 
 #[test]
@@ -134,10 +137,22 @@ fn matomo() {
     let bulk = call(&program, "POST", "/matomo.php", UNITED_STATES, &[], &bulk);
     assert_eq!((bulk.status, bulk.text().as_str()), (200, "{\"status\":\"success\",\"tracked\":3,\"invalid\":0}"));
     assert_eq!(call(&program, "POST", "/matomo.php", UNITED_STATES, &[], "{").status, 400);
+    // What its pages load, and its older names.
+    for path in ["/matomo.js", "/piwik.js"] {
+        let script = call(&program, "GET", path, UNITED_STATES, &[], "");
+        assert_eq!((script.status, script.header("content-type"), script.header("set-cookie")), (200, Some("text/javascript; charset=utf-8"), None));
+        assert!(script.text().contains("_paq"), "{path}");
+    }
+    assert_eq!(call(&program, "POST", "/matomo.js", UNITED_STATES, &[], "").status, 405);
+    call(&program, "GET", "/piwik.php?idsite=1&rec=1&action_name=older&consent=1", FRANCE, &[], "");
+    // Whoever knows the site by that name opts out by it.
+    let out = call(&program, "POST", "/optout?s=1", UNITED_STATES, &[], "");
+    assert!(out.status == 204 && out.cookies("__Host-cp_optout.acme").len() == 2, "{out:?}");
+    assert!(call(&program, "GET", "/choices?s=wk_Acme", UNITED_STATES, &[], "").text().contains("name=s value=\"acme\""));
     program.stop();
     let rows = home.query("select page_title, event, protocol, network, engaged_ms from interactions order by page_title");
     let seen: Vec<(&str, &str)> = rows.iter().map(|row| (row["page_title"].as_str().unwrap(), row["event"].as_str().unwrap())).collect();
-    assert_eq!(seen, [("bulk", "engagement"), ("form", "add"), ("granted", "page_view"), ("proven", "page_view"), ("view", "page_view")]);
+    assert_eq!(seen, [("bulk", "engagement"), ("form", "add"), ("granted", "page_view"), ("older", "page_view"), ("proven", "page_view"), ("view", "page_view")]);
     assert!(rows.iter().all(|row| row["protocol"] == "matomo"));
-    assert_eq!((&rows[3]["network"], &rows[0]["engaged_ms"]), (&json!("8.8.8.0/24"), &json!(15_000)));
+    assert_eq!((&rows[4]["network"], &rows[0]["engaged_ms"]), (&json!("8.8.8.0/24"), &json!(15_000)));
 }

@@ -1,10 +1,12 @@
 //! Holds the order in which a hit is judged: a table that reads from the first question to the last, each
-//! row a hit through a socket, to a site with a contract of its own, and the end that it must have.
+//! row a hit through a socket, to a site with a contract of its own, and the end that it must have. A second
+//! table judges hits of whom the collector knows something already. Every reason of the ledger is in them.
 //!
 //! Behind it lie the law of places, the contract's list of reasons, and the rule that a refusal beats a
 //! consent, wherever each comes from.
 
-use crate::program::{BEHIND_PROXY, FRANCE, Home, Settings, UNITED_KINGDOM, UNITED_STATES};
+use crate::program::{Answer, BEHIND_PROXY, FRANCE, Home, Program, Settings, UNITED_KINGDOM, UNITED_STATES, eventually, sha256_hex};
+use clearpixel::hit::outcome::Reason;
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -58,6 +60,7 @@ const ROWS: &[Row] = &[
     ("longer ago than late_max", "", UNITED_STATES, "at=1500000000000", &[], Refused("too_old")),
     // Do Not Track is an objection where the contract honours it, and beats consent.
     ("DNT beside consent", "", UNITED_STATES, "consent=granted", &[DNT], Refused("dnt")),
+    ("DNT by its older name", "", UNITED_STATES, "", &[("X-Do-Not-Track", "1")], Refused("dnt")),
     ("DNT, not honoured", "honour_dnt = false", UNITED_STATES, "", &[DNT], OPT_OUT),
     // 4. What is malformed, given twice or never filled in is no consent.
     ("consent given twice", "", FRANCE, "consent=granted&consent=granted", &[], Refused("no_consent")),
@@ -66,6 +69,7 @@ const ROWS: &[Row] = &[
     ("a macro never filled in", "tcf_vendor_id = 123", FRANCE, "gdpr_consent=%24%7BGDPR_CONSENT_123%7D", &[], Refused("consent_string")),
     ("a TC string cut short, beside consent", "tcf_vendor_id = 123", FRANCE, "consent=granted&gdpr_consent={cut}", &[], Refused("consent_string")),
     ("a cookie header that cannot be read", "", FRANCE, "consent=granted", &[("Cookie", "a=\u{e9}")], Refused("no_consent")),
+    ("nor in an opt-out place", "", UNITED_STATES, "", &[("Cookie", "a=\u{e9}")], Refused("no_consent")),
     // 5. The law of the place; an unknown place is the strictest.
     ("the EU", "", FRANCE, "", &[], Refused("no_consent")),
     ("the EEA", "", NORWAY, "", &[], Refused("no_consent")),
@@ -91,6 +95,8 @@ const ROWS: &[Row] = &[
     ("GPC, twice, once 0", "", UNITED_STATES, "", &[("Sec-GPC", "0"), GPC], OPT_OUT_UNSHARED),
     ("not GPC", "", UNITED_STATES, "", &[("Sec-GPC", "true")], OPT_OUT),
     ("GPC, refused by contract", "gpc = \"refuse\"", UNITED_STATES, "", &[GPC], Refused("gpc")),
+    ("GPC, told by the page's script", "gpc = \"refuse\"", UNITED_STATES, "gpc=1", &[], Refused("gpc")),
+    ("nor is a count made of what it refuses", "gpc = \"refuse\"\nwithout_consent = \"count\"", FRANCE, "", &[GPC], Refused("gpc")),
     ("GPC beside consent", "gpc = \"refuse\"", FRANCE, "consent=granted", &[GPC], Kept("opt-in", "consent", "relayed", false, true)),
     ("US Privacy", "", UNITED_STATES, "us_privacy=1YYN", &[], OPT_OUT_UNSHARED),
     ("US Privacy does not apply", "", UNITED_STATES, "us_privacy=1---", &[], OPT_OUT),
@@ -119,6 +125,35 @@ const ROWS: &[Row] = &[
     ("anon=1", "", FRANCE, "consent=granted&anon=1", &[], Kept("opt-in", "consent", "relayed", true, false)),
     ("an identity for a day", "identity = \"daily\"", UNITED_STATES, "", &[], OPT_OUT),
     ("no identity by contract", "identity = \"none\"", UNITED_STATES, "", &[], Kept("opt-out", "opt-out-regime", "none", true, false)),
+];
+
+/// What comes between a visitor's first hit, which is kept, and the one that is judged.
+#[derive(Debug, Clone, Copy)]
+enum Between {
+    /// The client hands in a request of theirs.
+    Asked(&'static str),
+    /// Others are there, more than the contract's quota lets in.
+    Crowded,
+}
+use Between::{Asked, Crowded};
+
+/// What is asked, the site's contract, what came between, the hit's query, its headers, the reason of its refusal.
+type LaterRow = (&'static str, &'static str, Between, &'static str, &'static [(&'static str, &'static str)], &'static str);
+
+const LATER_ROWS: &[LaterRow] = &[
+    // 2 and 3. A child and an opt-out come before all that is known of a person; an objection is an opt-out.
+    ("an erased person, and a child", "", Asked("erasure"), "child=1", &[], "child"),
+    ("an erased person who opted out", "", Asked("erasure"), "", &[OUT], "opted_out"),
+    ("who objected", "", Asked("objection"), "consent=granted", &[], "opted_out"),
+    ("who was erased", "", Asked("erasure"), "consent=granted", &[], "erased_subject"),
+    ("whose data is restricted", "", Asked("restriction"), "consent=granted", &[], "restricted_subject"),
+    ("an erased person, from another's page", "origins = [\"https://shop.example\"]", Asked("erasure"), "", &[("Referer", "https://elsewhere.example/")], "erased_subject"),
+    ("a restricted one, with DNT", "", Asked("restriction"), "", &[DNT], "restricted_subject"),
+    // Between: the quota, behind who somebody is and before what they ask.
+    ("one too many", "hits_per_second_max = 1", Crowded, "consent=granted", &[], "over_quota"),
+    ("one too many, with DNT", "hits_per_second_max = 1", Crowded, "", &[DNT], "over_quota"),
+    ("one too many, opted out", "hits_per_second_max = 1", Crowded, "", &[OUT], "opted_out"),
+    ("one too many, long ago", "hits_per_second_max = 1", Crowded, "at=1500000000000", &[], "over_quota"),
 ];
 
 /// A TC string of `tests/data/consent`, dated today: its two dates are its characters 2 to 13, tenths of
@@ -200,4 +235,81 @@ fn each_question_in_its_order_has_its_end() {
         }
     }
     assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), ROWS.len(), wrong.join("\n"));
+}
+
+/// A client's request in its visitor's name.
+fn ask(program: &Program, site: &str, kind: &str, visitor: &str) {
+    let body = json!({"kind": kind, "visitor_id": visitor}).to_string();
+    let answer = program.connect_admin().call("POST", &format!("/v1/sites/{site}/requests"), &[("Authorization", "Bearer of-rulings")], body.as_bytes());
+    assert_eq!(answer.status, 202, "{kind}: {}", answer.text());
+}
+
+#[test]
+fn whom_the_collector_knows_of_is_judged_in_the_same_order() {
+    let site = |at: usize| format!("later-{at}");
+    let secret = sha256_hex("of-rulings");
+    let sites: String = LATER_ROWS.iter().enumerate().map(|(at, row)| format!("[[site]]\nkey = \"{}\"\nsecret_sha256 = \"{secret}\"\n{}\n", site(at), row.1)).collect();
+    let home = Home::new(Settings { door: BEHIND_PROXY, sites: &sites, ..Settings::default() });
+    let program = home.start();
+    let mut client = program.connect();
+    let mut wrong = Vec::new();
+    for (at, (asked, _, between, query, headers, reason)) in LATER_ROWS.iter().enumerate() {
+        let mut hit = |query: &str, headers: &[(&str, &str)]| -> Answer {
+            let mut all = vec![("X-Forwarded-For", UNITED_STATES)];
+            all.extend(headers);
+            client.get(&format!("/p.gif?s={}&{query}", site(at)), &all)
+        };
+        let first = hit("", &[]);
+        let id = format!("__Host-cp_id.{}", site(at));
+        let cookie = first.cookies(&id)[0].split(';').next().unwrap().to_owned();
+        let visitor = &cookie[id.len() + 1..][..32];
+        let mut cookies = cookie.clone();
+        for (_, value) in headers.iter().filter(|(name, _)| *name == "Cookie") {
+            cookies = format!("{cookies}; {value}");
+        }
+        let mut all: Vec<(&str, &str)> = headers.iter().filter(|(name, _)| *name != "Cookie").copied().collect();
+        all.push(("Cookie", &cookies));
+        let ledger_of = |hits: u64| eventually("a ledger of all hits", || {
+            let ledger = program.ledger(&site(at));
+            if ledger["received"] == hits { Ok(ledger) } else { Err(ledger.to_string()) }
+        });
+        let of = |ledger: &Value, name: &str| ledger["refused"][name].as_u64().unwrap_or(0);
+        // A quota is of a second: where one ends among the crowd it lets two in, and the crowd comes again.
+        let (crowd, attempts) = match between {
+            Asked(kind) => {
+                ask(&program, &site(at), kind, visitor);
+                (0, 1)
+            }
+            Crowded => (3, 10),
+        };
+        let mut sent = 1;
+        let ended = (0..attempts).any(|_| {
+            let before = ledger_of(sent);
+            (0..crowd).for_each(|_| drop(hit("", &[])));
+            let answer = hit(query, &all);
+            assert_eq!(answer.without_cookies_and_date(), first.without_cookies_and_date(), "{asked}");
+            assert!(answer.cookies(&id).iter().all(|line| line.contains("Max-Age=0")), "{asked}: an id without a basis");
+            sent += crowd + 1;
+            let after = ledger_of(sent);
+            let let_in = after["stored"].as_u64().unwrap() - before["stored"].as_u64().unwrap();
+            let expected = if *reason == "over_quota" { crowd + 1 - let_in } else { 1 };
+            let_in <= crowd.min(1) && of(&after, reason) - of(&before, reason) == expected
+        });
+        if !ended {
+            wrong.push(format!("{asked}: {reason}, not {}", ledger_of(sent)));
+        }
+    }
+    program.stop();
+    assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), LATER_ROWS.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_reason_of_the_ledger_is_in_a_table() {
+    let first = ROWS.iter().filter_map(|row| match row.5 {
+        Refused(reason) => Some(reason),
+        Kept(..) => None,
+    });
+    let judged: Vec<&str> = first.chain(LATER_ROWS.iter().map(|row| row.5)).chain(["unknown_site"]).collect();
+    let missing: Vec<&str> = Reason::ALL.into_iter().map(Reason::name).filter(|name| !judged.contains(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

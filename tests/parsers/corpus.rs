@@ -44,6 +44,13 @@ fn every_promise_holds_for_every_prefix_and_every_flipped_bit() {
         ("url", targets::url, owned(&["https://u:p@shop.example:1/a@b.de/4242-4242-4242-4242?utm_term=jane%2540example.org#x"])),
         ("text", targets::text, owned(&["0123abcd4567\n+44 20 7946 0958, 2001:db8::1 at GB82 WEST 1234 5698 7654 32"])),
         ("native", targets::native, owned(&["s=acme&e=a&p.k=%41&sw=1&gdpr=1&consent=granted", r#"{"site":"acme","properties":{"a":1},"at":1.5,"child":true}"#])),
+        ("foreign", targets::foreign, owned(&[
+            "e=pp&aid=acme&pp_may=400&ds=9x2000&vp=9x500&duid=d&consent=granted&stm=1&dtm=2",
+            "idsite=1&e_c=a&e_a=b&dimension1=x&_cvar=%7B%221%22%3A%5B%22a%22%2C%22b%22%5D%7D&cip=8.8.8.8&cdt=1700000000&consent=1",
+            r#"{"type":"track","event":"x","properties":{"a":[1,{"b":2}]},"context":{"consent":{"categoryPreferences":{"Analytics":false}},"consentManagement":{"allowedConsentIds":["a"]}}}"#,
+            r#"{"schema":"s","data":[{"e":"ue","ue_pr":"{\"data\":{\"schema\":\"iglu:a/link_click/jsonschema/1-0-0\",\"data\":{\"targetUrl\":\"u\"}}}","co":"{\"data\":[{\"schema\":\"iglu:a/consent/jsonschema/1-0-0\",\"data\":{\"consent\":\"denied\"}}]}"}]}"#,
+            r#"{"channel":"telephony","caller":"+49 30 1","country":"DE","visitor":"v","occurred_at":"2026-11-23T10:00:00Z"}"#,
+        ])),
         ("log_line", targets::log_line, owned(&[r#"203.0.113.7 - a [23/Nov/2026:10:00:00 +0100] "GET /a?b=c HTTP/1.1" 200 5 "-" "x\"y""#])),
     ] {
         for example in examples {

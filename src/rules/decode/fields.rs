@@ -38,6 +38,14 @@ impl<'a> Fields<'a> {
         Self(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(name, value)| (decoded(name), decoded(value))).collect())
     }
 
+    /// Puts a word of the wire format's own into ours, where a field of the same name means the same.
+    pub fn reworded(mut self, name: &str, theirs: &str, ours: &'static str) -> Self {
+        for (_, value) in self.0.iter_mut().filter(|(known, value)| *known == name && *value == theirs) {
+            *value = ours;
+        }
+        self
+    }
+
     /// Adds the fields of a JSON object behind those that are there. Lists and objects are no fields.
     pub fn and(mut self, event: &'a Event, arena: &'a Bump) -> Self {
         for (name, value) in event.fields() {

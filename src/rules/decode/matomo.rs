@@ -15,7 +15,8 @@ use serde_json::Value;
 
 /// Reads one request: a query, or an element of a bulk body. `is_trusted`: the call carried the site's secret.
 pub fn decode<'a>(query: &'a str, is_trusted: bool, arena: &'a Bump) -> Decoded<'a> {
-    let fields = Fields::of_query(query, arena);
+    // Matomo's script says `consent=1` where the page asked for consent and was given it.
+    let fields = Fields::of_query(query, arena).reworded("consent", "1", "granted");
     let mut decoded = Decoded::on(Channel::Web);
     fields.lay_out(FIELDS, &mut decoded);
     let draft = &mut decoded.draft;
@@ -164,6 +165,18 @@ mod tests {
             let Decoded { draft, .. } = decode(query, false, &arena);
             assert_eq!((draft.event, draft.target_url, draft.properties), (Some(event), target, properties), "{query}");
             assert_eq!(draft.engaged_ms, (event == "engagement").then_some(15_000));
+        }
+    }
+
+    #[test]
+    fn consent_in_its_own_word_and_in_ours() {
+        let (granted, denied) = (Once::Given(Relayed::Granted), Once::Given(Relayed::Denied));
+        for (query, expected) in [
+            ("consent=1", granted), ("consent=granted", granted), ("consent=denied", denied), ("consent=1&consent=denied", denied),
+            ("consent=1&consent=1", Once::Malformed), ("consent=0", Once::Malformed), ("", Once::Absent),
+        ] {
+            let arena = Bump::new();
+            assert_eq!(decode(query, false, &arena).draft.consent, expected, "{query}");
         }
     }
 

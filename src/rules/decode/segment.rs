@@ -194,6 +194,11 @@ fn properties<'a>(source: &Source<'a>, kind: Kind, draft: &mut Draft<'a>) {
 /// What the page's consent platform says: Segment's `context.consent.categoryPreferences`, RudderStack's
 /// `context.consentManagement`, and beside them the IAB's names in `context.consent`.
 fn consent<'a>(source: &Source<'a>, draft: &mut Draft<'a>) {
+    // Given twice, or no object: whatever stood in it, it is a word that nothing understands.
+    let is_torn = |path| [Some(source.own), source.shared].into_iter().flatten().filter_map(|tree| tree::at(tree, path)).any(|value| !value.is_object());
+    if ["context", "context.consent", "context.consentManagement"].into_iter().any(is_torn) {
+        draft.consent.say(None);
+    }
     if let Some(said) = source.find("context.consent") {
         tree::say(draft, said, source.arena);
     }
@@ -310,7 +315,11 @@ mod tests {
             (r#"{"consent":{"categoryPreferences":{"one":true,"two":false}}}"#, Once::Absent),
             (r#"{"consent":{"categoryPreferences":{"Analytics":"yes"}}}"#, Once::Malformed),
             (r#"{"consent":{"categoryPreferences":{"Analytics":true,"Analytics":true}}}"#, Once::Malformed),
-            (r#"{"consent":{"categoryPreferences":{"Analytics":true}},"consent":{"categoryPreferences":{"Analytics":true}}}"#, Once::Absent),
+            (r#"{"consent":{"categoryPreferences":{"Analytics":true}},"consent":{"categoryPreferences":{"Analytics":true}}}"#, Once::Malformed),
+            (r#"{"consent":{"categoryPreferences":{"Analytics":false}},"consent":{},"consentManagement":{"allowedConsentIds":["Analytics"]}}"#, Once::Malformed),
+            (r#"{"consent":"granted"}"#, Once::Malformed),
+            (r#"{"consentManagement":{"deniedConsentIds":["Analytics"]},"consentManagement":{}}"#, Once::Malformed),
+            ("[]", Once::Malformed),
             (r#"{"consent":{"categoryPreferences":"all"}}"#, Once::Malformed),
             (r#"{"consent":{"consent":"granted"}}"#, granted),
             (r#"{"consent":{"consent":"granted","categoryPreferences":{"Analytics":false}}}"#, denied),

@@ -192,6 +192,9 @@ fn entity<'a>(it: &Value, draft: &mut Draft<'a>, arena: &'a Bump) {
         return;
     };
     if name == "consent" {
+        if !data.is_object() {
+            draft.consent.say(None);
+        }
         tree::say(draft, data, arena);
     } else if !ENTITIES_DROPPED.contains(&name) {
         tree::flatten(draft, name, data, arena);
@@ -295,6 +298,8 @@ mod tests {
             (json!({"e": "pv", "co": entities("consent", &json!({"consent": "granted"}))}), Once::Given(Relayed::Granted)),
             (json!({"e": "pv", "consent": "granted", "co": entities("consent", &json!({"consent": "denied"}))}), Once::Given(Relayed::Denied)),
             (json!({"e": "pv", "co": entities("consent", &json!({"consent": true}))}), Once::Malformed),
+            (json!({"e": "pv", "co": entities("consent", &json!(["denied"]))}), Once::Malformed),
+            (json!({"e": "pv", "co": entities("consent", &json!({"consent": "denied"})).replace("\"data\":{", "\"data\":{},\"data\":{")}), Once::Malformed),
             (preferences("allow_all"), Once::Given(Relayed::Granted)),
             (preferences("pending"), Once::Absent),
             (preferences("deny_all"), Once::Given(Relayed::Denied)),
