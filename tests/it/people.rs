@@ -283,6 +283,11 @@ fn a_command_reaches_a_person_by_name_and_an_older_copy_of_people_brings_nobody_
     assert_eq!(std::fs::read_to_string(&to).unwrap(), "jane@canary.example\nnew@canary.example\n");
     assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(run(&["subject", "export", "--site", "acme", "--user", USER]).contains("new@canary.example"));
+    let hold = |until: &str| run(&["subject", "hold", "--site", "acme", "--user", USER, "--reason", "case 12", "--until", until]);
+    hold("2099-01-01T00:00:00Z");
+    assert!(run(&["subject", "erase", "--site", "acme", "--user", USER, "--now"]).contains("erasure, held"));
+    assert!(opened(&home).contains(CANARY) && personal(&home, "select * from people").is_empty());
+    hold("2000-01-01T00:00:00Z");
     assert!(run(&["subject", "erase", "--site", "acme", "--user", USER, "--now"]).contains("erasure, done"));
     assert_eq!(opened(&home), "");
     for (path, _) in files_below(&home.data().join("people")) {
@@ -323,6 +328,8 @@ fn a_wrong_key_or_none_is_told_at_the_start() {
     let (status, printed) = home.spawn().ended();
     assert_eq!(status.code(), Some(64), "{printed}");
     assert!(printed.contains("people_key") && printed.contains("put the key back"), "{printed}");
+    let erase = home.run_here(&["subject", "erase", "--site", "acme", "--visitor", &"ab".repeat(16), "--now"]);
+    assert!(!erase.status.success(), "nothing is reported as erased while people cannot be read");
     let output = home.run_here(&["query", "select * from people", "--personal"]);
     assert!(!output.status.success() && !String::from_utf8_lossy(&output.stdout).contains(CANARY));
     assert!(!home.run_here(&["verify"]).status.success());
