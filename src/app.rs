@@ -331,6 +331,11 @@ impl DataFolder {
     }
 }
 
+/// Whether a collector, or a command that does its work, has the data folder now.
+pub fn is_in_use(data_dir: &Path) -> bool {
+    File::open(data_dir.join("lock")).is_ok_and(|lock| rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_err())
+}
+
 /// Removes what questions that were killed left of their sorting; younger folders may be in use.
 fn sweep_spill(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };

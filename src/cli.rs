@@ -385,7 +385,7 @@ fn verify(config: &Config) -> Result<(), Failure> {
     let mut faults = verified.faults;
     match People::of_settings(&config.sites, &config.data_dir, &config.lake) {
         Ok(people) => {
-            let (facts, more) = people.survey();
+            let (facts, more) = people.survey(app::is_in_use(&config.data_dir));
             facts.iter().try_for_each(|fact| writeln!(out, "{fact}"))?;
             faults.extend(more);
         }

@@ -76,9 +76,10 @@ pub async fn carry_out(rights: &Rights, work: Vec<Work>, maintenance: &Maintenan
         persons.entry(work.site.to_string()).or_default().extend(work.visitors.iter().map(|visitor| (visitor.to_string(), 0)));
     }
     looked.look_for(&suppressions, &erasures, maintenance.lake, &mut persons).await?;
+    let report = if persons.is_empty() { None } else { Some(erase(maintenance, &suppressions, spill, &mut persons).await?) };
+    // Behind the rows, whose work another maintainer may keep waiting: so the receipt tells of both.
     let rewritten = looked.erase_people(people, &suppressions)?;
-    if !persons.is_empty() {
-        let mut report = erase(maintenance, &suppressions, spill, &mut persons).await?;
+    if let Some(mut report) = report {
         if let Some(report) = report.as_object_mut() {
             report.insert("people".to_owned(), json!(rewritten));
         }

@@ -44,6 +44,13 @@ impl Framed {
         &self.0
     }
 
+    #[cfg(test)]
+    pub fn of_record(record: &Record<'_>) -> Self {
+        let mut frame = Vec::new();
+        write_frame(&mut frame, KIND_INTERACTION, |payload| encode(record, payload));
+        Self(frame)
+    }
+
     pub fn record(&self) -> Option<Record<'_>> {
         match read(&self.0) {
             Next::Frame(Frame::Interaction(record), _) => Some(record),

@@ -363,3 +363,53 @@ pub fn keep_journal(orders: &Receiver<Order>, mut writer: Writer) {
 fn appended(writer: &mut Writer, frames: &[u8]) -> Option<u64> {
     writer.append(frames).inspect_err(|error| tracing::warn!(%error, "a group of hits was not made durable")).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Fate, Held, Intake, Journal, Ticket};
+    use crate::hit::outcome::Outcome;
+    use crate::journal::frame::Framed;
+    use crate::journal::segment::{Directory, Register, Writer};
+    use crate::lake::sample::page_view;
+    use crate::line::guard::Repeats;
+    use crate::line::ledger::Ledger;
+    use std::hash::RandomState;
+    use std::rc::Rc;
+    use std::sync::{Arc, Mutex};
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn a_row_waits_for_its_person_and_fails_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Arc::new(Directory::open(&folder.path().join("journal")).unwrap());
+        let register = Arc::new(Register::open(shelf, 1 << 30, 0).unwrap());
+        let ledger = Arc::new(Ledger::default());
+        let journal = Journal::Here(Arc::new(Mutex::new(Writer::new(register, true))));
+        let intake = Intake::new(0, journal, Arc::new(Repeats::new(1 << 20)), ledger.clone(), Arc::default(), RandomState::new());
+        let hold = |visitor: u8| {
+            let ((done, written), fate) = (oneshot::channel(), Rc::new(Fate::default()));
+            intake.held.borrow_mut().push_back(Held { written, framed: Framed::of_record(&page_view(1, visitor, 1, "/")), noted: None, fate: fate.clone() });
+            intake.holding.set(intake.holding.get() + 1);
+            intake.came.notify_one();
+            (done, Ticket(fate))
+        };
+        let ((first, is_first), (second, is_second), (gone, is_gone)) = (hold(1), hold(2), hold(3));
+        let told = async {
+            tokio::task::yield_now().await;
+            assert!(!intake.is_idle() && intake.filling.borrow().frames.is_empty(), "the row waits");
+            first.send(true).unwrap();
+            second.send(false).unwrap();
+            drop(gone);
+            let ends = (is_first.await, is_second.await, is_gone.await);
+            intake.turn_in_tallies();
+            while !intake.is_idle() {
+                tokio::task::yield_now().await;
+            }
+            ends
+        };
+        let ends = tokio::select! { () = intake.pump() => panic!("it never ends"), ends = told => ends };
+        assert_eq!(ends, (true, false, false));
+        let account = ledger.totals()["acme"];
+        assert_eq!((account.ends.of(Outcome::Stored), account.ends.of(Outcome::Failed)), (1, 2));
+    }
+}

@@ -69,3 +69,41 @@ impl PersonsDoor {
         self.0.try_send(Note { site, person, done }).ok().map(|()| fate)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{door, keep_people};
+    use crate::hit::clock::Moment;
+    use crate::hit::field::{Id, Suppression};
+    use crate::hit::site::SiteKey;
+    use crate::people::read::People;
+    use crate::people::write::PeopleWriter;
+    use crate::rules::person::Person;
+    use crate::rules::suppression::{Entry, SuppressionKey, Suppressions};
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    fn person(visitor: u8, linked: &[Id]) -> Person {
+        Person { visitor: Id([visitor; 16]), user_id: None, linked: linked.to_vec(), linked_more: false, traits: BTreeMap::new(), first_seen: Moment(1), last_seen: Moment(1) }
+    }
+
+    #[test]
+    fn what_is_written_is_told_and_nobody_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let people = Arc::new(People::sample(folder.path(), 1));
+        let writer = PeopleWriter::open(people.clone()).unwrap();
+        let (acme, other) = (SiteKey::parse("acme").unwrap(), SiteKey::parse("other").unwrap());
+        let key = SuppressionKey::new(&[7; 32]).unwrap();
+        let line = Entry { kind: Suppression::Erased, subject: key.subject("acme", Id([2; 16])), at: Moment(1), request: Id([9; 16]) }.line(&key);
+        let suppressions = Suppressions::of_lines(Some(key), [line.as_bytes()].into_iter());
+        let (door, notes) = door();
+        let calls = [(&acme, person(1, &[Id([2; 16]), Id([3; 16])])), (&acme, person(2, &[])), (&other, person(1, &[])), (&acme, person(4, &[]))];
+        let mut fates: Vec<_> = calls.into_iter().map(|(site, person)| door.send(site.clone(), person).unwrap()).collect();
+        drop(door);
+        keep_people(&notes, &writer, &tokio::sync::watch::channel(Arc::new(suppressions)).1);
+        let told: Vec<bool> = fates.iter_mut().map(|fate| fate.try_recv().unwrap()).collect();
+        assert_eq!(told, [true, false, false, true], "the erased, and a site without people, fail");
+        let kept = people.of(&acme, &[1, 2, 4].map(|id| Id([id; 16]))).unwrap();
+        assert_eq!(kept.iter().map(|person| (person.visitor.0[0], person.linked.as_slice())).collect::<Vec<_>>(), [(1, &[Id([3; 16])][..]), (4, &[])]);
+    }
+}

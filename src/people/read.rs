@@ -118,8 +118,9 @@ impl People {
         cipher.open(Prefix::parse(prefix)?, sealed.to_vec())
     }
 
-    /// Reads all people of all sites; a fact for each site, and what is wrong.
-    pub fn survey(&self) -> (Vec<String>, Vec<String>) {
+    /// Reads all people of all sites; a fact for each site, and what is wrong. Where a collector has the folder
+    /// `is_in_use`, a file that it is writing anew is none of it.
+    pub fn survey(&self, is_in_use: bool) -> (Vec<String>, Vec<String>) {
         let (mut facts, mut faults) = (Vec::new(), Vec::new());
         let found = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
         let mut folders: Vec<PathBuf> = found.collect();
@@ -133,23 +134,23 @@ impl People {
                 faults.push(format!("people: {} is no site's folder", folder.display()));
                 continue;
             };
-            if let Err(error) = self.survey_site(&site, &folder, &mut facts, &mut faults) {
+            if let Err(error) = self.survey_site(&site, &folder, is_in_use, &mut facts, &mut faults) {
                 faults.push(format!("people: {error}"));
             }
         }
         (facts, faults)
     }
 
-    fn survey_site(&self, site: &SiteKey, folder: &Path, facts: &mut Vec<String>, faults: &mut Vec<String>) -> Result<(), PeopleError> {
+    fn survey_site(&self, site: &SiteKey, folder: &Path, is_in_use: bool, facts: &mut Vec<String>, faults: &mut Vec<String>) -> Result<(), PeopleError> {
         owners_alone(folder, 0o700, faults);
         let known = files_in(folder)?;
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             owners_alone(&entry.path(), 0o600, faults);
-            if !known.contains(&entry.path()) {
+            if !is_in_use && !known.contains(&entry.path()) {
                 faults.push(format!("people: {} was left by a rewrite that was cut short, or belongs to none; the next start removes it", entry.path().display()));
             }
         }
-        if known.len() > 1 {
+        if !is_in_use && known.len() > 1 {
             faults.push(format!("people: {} holds {} files and one is in force; the next start removes the others", folder.display(), known.len()));
         }
         let Some(mut file) = self.open(site)? else { return Ok(()) };

@@ -3,11 +3,14 @@
 //! own name of the person.
 
 use crate::erasure::decoded;
-use crate::program::{Answer, BEHIND_PROXY, FRANCE, Home, Program, Settings, UNITED_STATES, eventually, files_below, sha256_hex};
+use crate::program::{Answer, BEHIND_PROXY, Dice, FRANCE, Home, Program, Settings, UNITED_STATES, eventually, files_below, sha256_hex};
 use clearpixel::config::Config;
 use clearpixel::people::read::People;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
+use std::thread;
+use std::time::Duration;
 
 const SECRET: &str = "acme's own secret";
 /// In every trait and name of these tests, so that one search finds what should be nowhere.
@@ -200,6 +203,50 @@ fn with_a_contract_people_are_kept_encrypted_and_through_a_kill() {
 }
 
 #[test]
+fn killed_at_any_moment_every_acknowledged_person_is_there() {
+    let home = with_people("");
+    let mut dice = Dice::thrown("people");
+    let mut acknowledged: Vec<String> = Vec::new();
+    for round in 0..4 {
+        let program = home.start();
+        let clients: Vec<_> = (0..3).map(|_| program.connect()).collect();
+        let lasts = Duration::from_millis(dice.between(30, 500));
+        thread::scope(|scope| {
+            let senders: Vec<_> = clients.into_iter().enumerate().map(|(sender, mut client)| {
+                scope.spawn(move || {
+                    let mut taken = Vec::new();
+                    for number in 0.. {
+                        let user = format!("canary-{round}-{sender}-{number}");
+                        let body = json!({"writeKey": "acme", "messageId": format!("m-{round}-{sender}-{number}"), "userId": user, "traits": {"email": format!("{user}@canary.example")}}).to_string();
+                        match client.try_call("POST", "/v1/identify", &[("X-Forwarded-For", UNITED_STATES)], body.as_bytes()) {
+                            Ok(answer) if answer.status == 200 => taken.push(user),
+                            Ok(_) | Err(_) => break,
+                        }
+                    }
+                    taken
+                })
+            }).collect();
+            thread::sleep(lasts);
+            program.kill();
+            acknowledged.extend(senders.into_iter().flat_map(|sender| sender.join().unwrap()));
+        });
+    }
+    let program = home.start();
+    let rows = personal(&home, "select user_id, traits['email'] as email from people");
+    let people: BTreeMap<&str, &str> = rows.iter().map(|row| (row["user_id"].as_str().unwrap(), row["email"].as_str().unwrap())).collect();
+    for user in &acknowledged {
+        assert_eq!(people.get(user.as_str()).copied(), Some(format!("{user}@canary.example").as_str()), "{user}, of {} acknowledged", acknowledged.len());
+    }
+    println!("{} acknowledged, {} kept", acknowledged.len(), people.len());
+    let kept: BTreeSet<String> = home.query("select visitor_id from interactions").iter().map(|row| row["visitor_id"].as_str().unwrap().to_owned()).collect();
+    let known: BTreeSet<String> = personal(&home, "select visitor_id from people").iter().map(|row| row["visitor_id"].as_str().unwrap().to_owned()).collect();
+    assert!(kept.len() >= acknowledged.len() && kept.is_subset(&known), "no row is without its person");
+    program.stop();
+    assert_eq!(places_of(&home, CANARY), [""; 0]);
+    assert_all_agrees(&home);
+}
+
+#[test]
 fn rights_reach_a_person_by_the_client_s_own_name() {
     let home = with_people("");
     let program = home.start();
@@ -283,6 +330,11 @@ fn a_command_reaches_a_person_by_name_and_an_older_copy_of_people_brings_nobody_
     assert_eq!(std::fs::read_to_string(&to).unwrap(), "jane@canary.example\nnew@canary.example\n");
     assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(run(&["subject", "export", "--site", "acme", "--user", USER]).contains("new@canary.example"));
+    let hold = |until: &str| run(&["subject", "hold", "--site", "acme", "--user", USER, "--reason", "case 12", "--until", until]);
+    hold("2099-01-01T00:00:00Z");
+    assert!(run(&["subject", "erase", "--site", "acme", "--user", USER, "--now"]).contains("erasure, held"));
+    assert!(opened(&home).contains(CANARY) && personal(&home, "select * from people").is_empty());
+    hold("2000-01-01T00:00:00Z");
     assert!(run(&["subject", "erase", "--site", "acme", "--user", USER, "--now"]).contains("erasure, done"));
     assert_eq!(opened(&home), "");
     for (path, _) in files_below(&home.data().join("people")) {
@@ -305,7 +357,7 @@ fn whoever_is_past_the_term_goes_with_the_next_maintenance() {
     home.await_rows(1);
     program.stop();
     assert!(opened(&home).contains(CANARY));
-    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    thread::sleep(Duration::from_millis(1_100));
     let output = home.run_here(&["maintain", "--once"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(opened(&home), "");
@@ -323,6 +375,8 @@ fn a_wrong_key_or_none_is_told_at_the_start() {
     let (status, printed) = home.spawn().ended();
     assert_eq!(status.code(), Some(64), "{printed}");
     assert!(printed.contains("people_key") && printed.contains("put the key back"), "{printed}");
+    let erase = home.run_here(&["subject", "erase", "--site", "acme", "--visitor", &"ab".repeat(16), "--now"]);
+    assert!(!erase.status.success(), "nothing is reported as erased while people cannot be read");
     let output = home.run_here(&["query", "select * from people", "--personal"]);
     assert!(!output.status.success() && !String::from_utf8_lossy(&output.stdout).contains(CANARY));
     assert!(!home.run_here(&["verify"]).status.success());
