@@ -82,7 +82,7 @@
       if (mute || cookie('mtm_consent_removed')) return;
       if (asks && !given) { if (waiting.length < 100) waiting.push(fields); return; }
       if (given) fields.consent = 1;
-      if (held && !leaving) held.push(fields);
+      if (held && !leaving && held.length < 99) held.push(fields);
       else send(fields);
     };
 

@@ -96,7 +96,7 @@
           (r) => { if (again && r.status === 503) setTimeout(go, 1e3 + Math.random() * 1e3); },
           safe(() => pixel(h))).then(first ? free : null);
       });
-      if (held && !leaving) held.push(go);
+      if (held && !leaving && held.length < 99) held.push(go);
       else go(true);
     };
 

@@ -422,10 +422,11 @@ fn ipv4(rest: &str) -> Option<usize> {
 /// Whether what stands before byte `at` makes four numbers a version, or a part of a longer row.
 fn follows_a_version(input: &str, at: usize) -> bool {
     let head = input.get(..at).unwrap_or("");
-    if head.ends_with('.') {
+    // A row goes on behind a number; behind a word (`thing.203.0.113.7`) it begins.
+    if head.strip_suffix('.').is_some_and(|row| row.ends_with(|c: char| c.is_numeric())) {
         return true;
     }
-    let head = head.trim_end_matches([' ', ':', '=', '-', '_']);
+    let head = head.trim_end_matches([' ', ':', '=', '-', '_', '.']);
     let word = head.bytes().rev().take(10).take_while(u8::is_ascii_alphabetic).count();
     let word = head.get(head.len() - word..).unwrap_or("");
     ["v", "ver", "version", "rev", "r", "release", "build", "firmware"].iter().any(|known| word.eq_ignore_ascii_case(known))

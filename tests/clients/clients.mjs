@@ -1,7 +1,7 @@
 /**
  * Published trackers of other makers, unchanged, against a running collector: each event sent is compared with
  * its row, with consent, refused, opted out (by the cookie where the client sends one, by the visitor's objection
- * where it names the visitor itself), and after an outage.
+ * where it names the visitor itself), after an outage, and where the collector says that it is of no use to try again.
  *   node clients.mjs PUBLIC_URL ADMIN_URL BINARY SETTINGS
  * CLIENTS_CACHE names the folder where their packages lie. Prints one line a check, then `N passed, N failed`.
  */
@@ -53,6 +53,13 @@ const drive = async (site, protocol, channel, send, { expected, retries, optOut 
     const after = await until(() => count(site), (total) => total.stored >= wanted && state.refuse === 0);
     check(state.refuse === 0 && after.stored === wanted, `${site}: after a 503 the event ${retries ? 'comes again and is kept once' : 'is given up, as this client does'}`, after);
     stored = wanted;
+    // What cannot come better is told by a status of its own, and does not come again.
+    const [before, status] = [state.calls.length, protocol === 'snowplow' ? 422 : 413];
+    Object.assign(state, { refuse: 1, status });
+    await send('dropped');
+    await sleep(3_000);
+    state.status = 503;
+    check(state.refuse === 0 && state.calls.length === before + 1, `${site}: what is answered ${status} is dropped`, state.calls.slice(before).map((call) => call.url));
     const rows = await until(() => rowsOf(site), (found) => found.length >= stored);
     for (const row of expected) {
       const fits = rows.filter((found) => Object.entries(row).every(([name, value]) => (found[name] ?? null) === value));
@@ -141,6 +148,7 @@ const inPage = (name, site, script) => async (mode) => {
   await until(() => state.calls.length, (calls) => calls > before);
   if (mode === 'outage') await until(() => state.refuse + state.calls.length, () => state.refuse === 0 && state.calls.length > before + 1);
   if (mode === 'granted') await until(() => count(site), (total) => total.stored >= 3);
+  if (mode === 'dropped') await sleep(3_000);
   await context.close();
 };
 /** One visitor: the client's own id is the same in each profile. */

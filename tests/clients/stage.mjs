@@ -34,7 +34,7 @@ export const until = async (ask, done) => {
 /** @param {string[]} argv collector's public URL, admin URL, binary, settings */
 export const stage = async ([publicUrl, adminUrl, binary, settings]) => {
   const upstream = new URL(publicUrl);
-  const state = { from: UNITED_STATES, refuse: 0, calls: [], pages: new Map(), policy: undefined, delay: 0 };
+  const state = { from: UNITED_STATES, refuse: 0, status: 503, calls: [], pages: new Map(), policy: undefined, delay: 0 };
   const server = createServer(async (incoming, outgoing) => {
     const path = incoming.url.split('?')[0];
     const page = state.pages.get(path);
@@ -50,12 +50,13 @@ export const stage = async ([publicUrl, adminUrl, binary, settings]) => {
     if (isEvent) state.calls.push({ method: incoming.method, path, url: incoming.url, at: Date.now(), headers: incoming.headers });
     if (state.delay) await sleep(state.delay);
     if (state.refuse > 0 && isEvent) {
-      // As the collector says it when its journal takes nothing.
+      // As the collector says it when its journal takes nothing; or, with another status, when it cannot read.
       state.refuse -= 1;
       incoming.resume();
-      const headers = { 'Retry-After': '1', Vary: 'Origin' };
+      const headers = { Vary: 'Origin' };
+      if (state.status === 503) headers['Retry-After'] = '1';
       if (incoming.headers.origin) Object.assign(headers, { 'Access-Control-Allow-Origin': incoming.headers.origin, 'Access-Control-Allow-Credentials': 'true' });
-      outgoing.writeHead(503, headers);
+      outgoing.writeHead(state.status, headers);
       outgoing.end();
       return;
     }

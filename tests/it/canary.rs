@@ -1,7 +1,7 @@
 //! Proves absence: what tells of a person is sent in every field there is, and afterwards looked for in
 //! every file, every line printed and every answer of the admin port.
 
-use crate::program::{BEHIND_PROXY, Home, Program, Settings, UNITED_STATES, eventually, files_below};
+use crate::program::{BEHIND_PROXY, Client, Home, Program, Settings, UNITED_STATES, eventually, files_below, sha256_hex};
 use aho_corasick::AhoCorasick;
 use serde_json::{Value, json};
 use std::fs;
@@ -81,6 +81,34 @@ fn headers(address: &str) -> [(&str, String); 5] {
     ]
 }
 
+/// The same through other makers' trackers and a client's server: as names of devices, persons and callers, and
+/// in all that they say.
+fn send_foreign(client: &mut Client, headers: &[(&str, &str)], carrier: &str) -> u64 {
+    let text = escaped(carrier);
+    let said = |names: &[&str]| names.iter().map(|name| format!("{name}={text}")).collect::<Vec<_>>().join("&");
+    let snowplow = said(&["duid", "uid", "nuid", "tnuid", "sid", "ip", "ua", "url", "page", "refr", "lang", "se_ca", "se_ac", "se_la", "se_pr", "eid"]);
+    let matomo = said(&["_id", "uid", "cid", "cip", "ua", "url", "action_name", "urlref", "lang", "e_c", "e_a", "e_n", "dimension1", "token_auth"]);
+    let variables = escaped(&json!({"1": ["plan", carrier], "2": [carrier, "value"]}).to_string());
+    for path in [format!("/i?e=se&aid=acme&consent=granted&{snowplow}"), format!("/matomo.php?idsite=acme&rec=1&consent=granted&{matomo}&_cvar={variables}")] {
+        assert_eq!(client.get(&path, headers).status, 200);
+    }
+    let entity = |name: &str, data: Value| json!({"schema": format!("iglu:com.acme/{name}/jsonschema/1-0-0"), "data": data});
+    let entities = json!({"data": [entity("thing", json!({"plan": carrier, (carrier): {"inner": [carrier]}})), entity("client_session", json!({"userId": carrier}))]});
+    let event = json!({"data": entity("bought", json!({"plan": carrier, (carrier): carrier}))});
+    let tp2 = json!({"data": [{"e": "ue", "aid": "acme", "consent": "granted", "duid": carrier, "uid": carrier, "ua": carrier, "url": carrier, "page": carrier, "co": entities.to_string(), "ue_pr": event.to_string()}]});
+    let context = json!({"ip": carrier, "userAgent": carrier, "locale": carrier, "traits": {"email": carrier}, "page": {"title": carrier, "referrer": carrier, "url": carrier}, "campaign": {"name": carrier}, "consent": {"categoryPreferences": {"Analytics": true}}});
+    let segment = json!({"writeKey": "acme", "event": carrier, "messageId": carrier, "anonymousId": carrier, "userId": carrier, "traits": {"name": carrier, (carrier): carrier}, "properties": {"plan": carrier, (carrier): carrier, "list": [{"of": carrier}]}, "context": context});
+    let server = json!({"event": "call", "channel": "telephony", "consent": "granted", "caller": carrier, "visitor": carrier, "user_id": carrier, "user_agent": carrier});
+    for (path, body, status) in [("/com.snowplowanalytics.snowplow/tp2", &tp2, 200), ("/v1/track", &segment, 200), ("/v1/page", &segment, 200), ("/v1/identify", &segment, 200), ("/v1/interactions", &server, 200)] {
+        let mut all = headers.to_vec();
+        all.extend((path == "/v1/interactions").then_some(("Authorization", "Bearer of-canaries")));
+        let answer = client.call("POST", path, &all, body.to_string().as_bytes());
+        assert_eq!(answer.status, status, "{path}");
+        assert_absent(path, &answer.body);
+    }
+    7
+}
+
 fn send_all(program: &Program) -> u64 {
     let mut client = program.connect();
     let mut sent = 0;
@@ -111,6 +139,7 @@ fn send_all(program: &Program) -> u64 {
                 assert_eq!(client.get(&format!("/p.gif?{query}"), &headers).status, 200);
                 sent += 1;
             }
+            sent += send_foreign(&mut client, &headers, &carrier);
         }
         // Bodies and paths that are none.
         assert_eq!(client.call("POST", "/e", &headers, format!("{{\"{MAIL}\": {CARD}").as_bytes()).status, 400);
@@ -124,8 +153,8 @@ fn send_all(program: &Program) -> u64 {
 
 #[test]
 fn what_tells_of_a_person_is_nowhere() {
-    let sites = "[[site]]\nkey = \"acme\"\nname = \"Acme\"\n";
-    let home = Home::new(Settings { door: BEHIND_PROXY, flush_after: "1h", sites, ..Settings::default() });
+    let sites = format!("[[site]]\nkey = \"acme\"\nname = \"Acme\"\nsecret_sha256 = \"{}\"\n", sha256_hex("of-canaries"));
+    let home = Home::new(Settings { door: BEHIND_PROXY, flush_after: "1h", sites: &sites, ..Settings::default() });
     let program = home.start();
     let sent = send_all(&program);
     let ledgers = eventually("a ledger of all", || {

@@ -10,6 +10,7 @@ use crate::hit::draft::Draft;
 use bumpalo::Bump;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+use std::borrow::Cow;
 use std::fmt;
 
 /// A JSON value, keys given twice without a value.
@@ -30,20 +31,33 @@ pub fn text<'a>(value: &'a Value, arena: &'a Bump) -> Option<&'a str> {
     }
 }
 
-/// Adds all of `value` to the properties: its keys behind `prefix` and a dot.
-pub fn flatten<'a>(draft: &mut Draft<'a>, prefix: &str, value: &Value, arena: &'a Bump) {
+/// Adds all of `value` to the properties under `key`: what is nested behind a dot, each name that is no plain
+/// word in brackets. A dot beside it would make an address or a card in a name a part of a longer row of numbers.
+pub fn flatten<'a>(draft: &mut Draft<'a>, key: &str, value: &Value, arena: &'a Bump) {
+    lay(draft, "", key, value, arena);
+}
+
+fn lay<'a>(draft: &mut Draft<'a>, above: &str, name: &str, value: &Value, arena: &'a Bump) {
     if draft.properties.len() >= PROPERTIES_MAX {
         return;
     }
-    let below = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+    let is_nested = !above.is_empty() || matches!(value, Value::Array(_) | Value::Object(_));
+    let name = if !is_nested || is_plain(name) { Cow::Borrowed(name) } else { Cow::Owned(format!("[{name}]")) };
+    let path = if above.is_empty() { name } else { Cow::Owned(format!("{above}.{name}")) };
+    let mut add = |text: &'a str| add_property(draft, arena.alloc_str(&path), text);
     match value {
         Value::Null => {}
-        Value::Bool(truth) => add_property(draft, arena.alloc_str(prefix), if *truth { "true" } else { "false" }),
-        Value::Number(number) => add_property(draft, arena.alloc_str(prefix), arena.alloc_str(&number.to_string())),
-        Value::String(text) => add_property(draft, arena.alloc_str(prefix), arena.alloc_str(text)),
-        Value::Array(items) => items.iter().enumerate().for_each(|(at, item)| flatten(draft, &below(&at.to_string()), item, arena)),
-        Value::Object(fields) => fields.iter().for_each(|(key, value)| flatten(draft, &below(key), value, arena)),
+        Value::Bool(truth) => add(if *truth { "true" } else { "false" }),
+        Value::Number(number) => add(arena.alloc_str(&number.to_string())),
+        Value::String(text) => add(arena.alloc_str(text)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(at, item)| lay(draft, &path, &at.to_string(), item, arena)),
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| lay(draft, &path, key, value, arena)),
     }
+}
+
+/// A word with no more digits than a year and a month have: what singles a person out has more.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b' ' | b'$')) && name.bytes().filter(u8::is_ascii_digit).count() <= 6
 }
 
 /// Tells the draft every word on consent among the fields of `value`, by the IAB's names and ours.
@@ -145,6 +159,18 @@ mod tests {
         let mut properties = draft.properties.clone();
         properties.sort_unstable();
         assert_eq!(properties, [("items.0.sku", "a"), ("items.1.sku", "b"), ("n", "1.5"), ("plan", "gold"), ("yes", "true")]);
+    }
+
+    #[test]
+    fn a_number_in_a_name_is_no_part_of_a_longer_one() {
+        let arena = Bump::new();
+        let mut draft = Draft::default();
+        flatten(&mut draft, "thing", &json!({"203.0.113.7": {"q4 2026": [1]}, "4111111111111111": ["x"]}), &arena);
+        flatten(&mut draft, "203.0.113.7", &json!("alone"), &arena);
+        let mut properties = draft.properties.clone();
+        properties.sort_unstable();
+        let keys: Vec<&str> = properties.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, ["203.0.113.7", "thing.[203.0.113.7].q4 2026.0", "thing.[4111111111111111].0"]);
     }
 
     proptest! {
