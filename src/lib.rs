@@ -73,6 +73,7 @@ pub mod desk {
     pub mod persons;
     pub mod share;
     pub mod rights;
+    pub mod book;
     pub mod audit;
     pub mod text;
 }

@@ -10,7 +10,8 @@
 
 use super::maintain::{MaintainError, Maintenance};
 use super::persons;
-use super::rights::{Done, Rights, RightsError, TRAITS, Work};
+use super::book::TRAITS;
+use super::rights::{Done, Rights, RightsError, Work};
 use super::text::rfc3339;
 use crate::hit::clock::Day;
 use crate::hit::field::{Id, RequestKind};

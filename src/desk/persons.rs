@@ -6,7 +6,8 @@
 //! looked for; values of traits and addresses wait for their work sealed with the site's key. Never says an
 //! identifier in a message or a report.
 
-use super::rights::{Ask, RightsError, TRAITS};
+use super::book::TRAITS;
+use super::rights::{Ask, RightsError};
 use crate::hit::clock::Moment;
 use crate::hit::field::Id;
 use crate::hit::scrubbed::Scrubbed;

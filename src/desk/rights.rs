@@ -4,11 +4,12 @@
 //! nothing to repair: `mend` finishes what was begun. The identifier itself lies in a file of its own,
 //! `DATA/subjects/pending/ID`, its owner's alone, for only as long as the work needs it; then it is
 //! written over and removed. Promises: a request is in force everywhere when it is acknowledged; it is
-//! due after 30 days (GDPR Art. 12(3)), warned of after 20, and its work in the files is asked of every
+//! due after 30 days (GDPR Art. 12(3)), warned of after 20 and again after 28, and its work in the files is asked of every
 //! maintenance from the first. Any number of processes of a data folder may take part. Never says an
 //! identifier in a message, a log or an entry. Limits: some 1 KB of memory a request.
 
-use super::audit::{AuditError, AuditLog, Entry, Event};
+use super::audit::{AuditError, AuditLog, Event};
+use super::book::{Book, Request, TRAITS};
 use super::text::rfc3339;
 use crate::hit::clock::Moment;
 use crate::hit::field::{Asker, Id, RequestKind, RequestState, Suppression, hex};
@@ -38,50 +39,6 @@ struct State {
     log: AuditLog,
     book: Book,
     stamp: Option<Stamp>,
-}
-
-/// What the audit log says, added up.
-#[derive(Default)]
-struct Book {
-    requests: BTreeMap<Id, Request>,
-    holds: Vec<Hold>,
-    passes: BTreeMap<Id, serde_json::Value>,
-    /// The digest of each week that was shared, by site and week.
-    shared: BTreeMap<(String, String), String>,
-}
-
-/// A request, as far as it may be told.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Request {
-    pub id: Id,
-    pub kind: RequestKind,
-    pub site: SiteKey,
-    /// The keyed hash of site and visitor.
-    pub subject: Id,
-    /// Those of other ids that the same person was met under.
-    pub linked: Vec<Id>,
-    pub by: Asker,
-    pub received_at: Moment,
-    pub due_at: Moment,
-    pub state: RequestState,
-    /// To be done at once, not with the next maintenance.
-    pub now: bool,
-    /// Of a rectification: the names of the fields.
-    pub fields: Vec<String>,
-    pub done_at: Option<Moment>,
-    /// Of a hold or a failure.
-    pub reason: Option<String>,
-    pub held_until: Option<Moment>,
-    pub receipt: Option<serde_json::Value>,
-    warned: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Hold {
-    site: String,
-    subject: Option<String>,
-    until: Moment,
-    reason: String,
 }
 
 /// What is asked for.
@@ -161,12 +118,12 @@ pub enum RightsError {
 
 /// What may be put right in rows: said of the person, not measured by the collector.
 pub const FIELDS: [&str; 2] = ["country", "language"];
-/// Before the name of a trait among fields.
-pub const TRAITS: &str = "traits.";
 const DAY: i64 = 86_400;
 /// GDPR Art. 12(3): one month.
 const DUE_DAYS: i64 = 30;
-const WARN_DAYS: i64 = 20;
+/// On these days after it came a request that is not done is warned of; on the last its work in the files was
+/// to be done, so that two days are left to look why it is not.
+const WARN_DAYS: [i64; 2] = [20, 28];
 
 impl Rights {
     /// Takes a request. When this returns its effect on hits and answers is in force and durable.
@@ -243,7 +200,7 @@ impl Rights {
         for request in open {
             self.advance(&mut state, request.id, now)?;
             let days = now.since(request.received_at) / (DAY * 1_000_000);
-            if days >= WARN_DAYS && !request.warned {
+            if WARN_DAYS.into_iter().any(|day| request.warned_after < day && day <= days) {
                 tracing::warn!(request = %request.id, days, "a request is not done; it is due after {DUE_DAYS} days");
                 state.append(Event::Warned { request: request.id, days }, now)?;
             }
@@ -514,80 +471,6 @@ impl State {
     }
 }
 
-impl Book {
-    fn note(&mut self, Entry { at, event, .. }: Entry) {
-        match event {
-            Event::Began { .. } | Event::Exported { .. } => {}
-            Event::Received { request: id, kind, site, subject, linked, by, due_at, now, fields } => {
-                // The log is signed: a site's key was checked before it was written.
-                let Some(site) = SiteKey::parse(&site) else { return };
-                let request = Request {
-                    id, kind, site, subject, by, due_at, now, fields,
-                    linked: linked.iter().filter_map(|id| Id::parse(id.as_bytes())).collect(),
-                    received_at: at,
-                    state: RequestState::Received,
-                    done_at: None,
-                    reason: None,
-                    held_until: None,
-                    receipt: None,
-                    warned: false,
-                };
-                self.requests.insert(id, request);
-            }
-            Event::Held { request, until, reason } => self.change(request, |request| {
-                (request.state, request.held_until, request.reason) = (RequestState::Held, Some(until), Some(reason));
-            }),
-            Event::Running { request } => self.change(request, |request| {
-                (request.state, request.held_until, request.reason) = (RequestState::Running, None, None);
-            }),
-            Event::Done { request, receipt } => self.change(request, |request| {
-                (request.state, request.done_at, request.receipt, request.reason) = (RequestState::Done, Some(at), receipt, None);
-            }),
-            Event::Failed { request, reason } => self.change(request, |request| {
-                (request.state, request.reason) = (RequestState::Failed, Some(reason));
-            }),
-            Event::Pass { pass, report } => {
-                self.passes.insert(pass, report);
-            }
-            Event::Warned { request, .. } => self.change(request, |request| request.warned = true),
-            Event::Shared { site, week, published_sha256, .. } => {
-                self.shared.insert((site, week), published_sha256);
-            }
-            Event::Hold { site, subject, until, reason } => {
-                self.holds.retain(|hold| (&hold.site, &hold.subject) != (&site, &subject));
-                self.holds.push(Hold { site, subject, until, reason });
-            }
-        }
-    }
-
-    fn change(&mut self, request: Id, change: impl FnOnce(&mut Request)) {
-        if let Some(request) = self.requests.get_mut(&request) {
-            change(request);
-        }
-    }
-
-    /// The hold that keeps an erasure the longest.
-    fn hold_of(&self, request: &Request, now: Moment) -> Option<Hold> {
-        let is_held = |held: &String| std::iter::once(&request.subject).chain(&request.linked).any(|subject| subject.to_string() == *held);
-        let keeps = |hold: &&Hold| hold.until > now && hold.site == request.site.as_str() && hold.subject.as_ref().is_none_or(is_held);
-        self.holds.iter().filter(keeps).max_by_key(|hold| hold.until).cloned()
-    }
-}
-
-impl Request {
-    /// Whether it is about traits, whose values are sealed.
-    pub fn has_traits(&self) -> bool {
-        self.fields.iter().any(|field| field.starts_with(TRAITS))
-    }
-
-    const fn is_open(&self) -> bool {
-        match self.state {
-            RequestState::Received | RequestState::Running | RequestState::Held => true,
-            RequestState::Done | RequestState::Failed => false,
-        }
-    }
-}
-
 fn check(ask: &Ask) -> Result<(), RightsError> {
     match (ask.kind == RequestKind::Rectification, ask.fields.len()) {
         (true, 1..) | (false, 0) => {}
@@ -623,7 +506,8 @@ fn fresh_id() -> Result<Id, RightsError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ask, DAY, Done, Request, Rights, RightsError};
+    use super::{Ask, DAY, Done, Rights, RightsError};
+    use crate::desk::book::Request;
     use serde_json::json;
     use crate::desk::audit::verify_folder;
     use crate::hit::clock::Moment;
@@ -760,13 +644,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_late_is_told_once() {
+    fn what_is_late_is_told_twice() {
         let folder = tempfile::tempdir().unwrap();
         let rights = open_at(folder.path(), NOW);
         rights.ask(&ask(RequestKind::Erasure), NOW).unwrap();
         let entries = || verify_folder(&folder.path().join("data")).unwrap().unwrap().entries;
         let before = entries();
-        for (days, more) in [(19, 0), (20, 1), (21, 1)] {
+        for (days, more) in [(19, 0), (20, 1), (21, 1), (27, 1), (28, 2), (29, 2)] {
             rights.mend(NOW.plus_seconds(days * DAY)).unwrap();
             assert_eq!(entries() - before, more, "after {days} days");
         }

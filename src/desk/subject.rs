@@ -262,7 +262,7 @@ impl Write for Bounded {
 }
 
 /// What the client may send to the person when a request is done.
-pub fn notice(request: &super::rights::Request) -> Option<String> {
+pub fn notice(request: &super::book::Request) -> Option<String> {
     use crate::hit::field::{RequestKind, RequestState};
     if request.state != RequestState::Done {
         return None;

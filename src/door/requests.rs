@@ -6,7 +6,8 @@
 use super::request::BODY_DEADLINE;
 use super::respond::{self, Reply};
 use crate::desk::persons::{Persons, PersonsError};
-use crate::desk::rights::{Ask, Request, Rights, RightsError};
+use crate::desk::book::Request;
+use crate::desk::rights::{Ask, Rights, RightsError};
 use crate::desk::subject::{self, Bounded, CopyFormat, Whose};
 use crate::desk::text::rfc3339;
 use crate::hit::clock::Moment;
