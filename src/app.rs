@@ -50,6 +50,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use tokio::runtime::LocalOptions;
 use tokio::sync::{Mutex, watch};
 use tokio::task::LocalSet;
 
@@ -336,10 +337,11 @@ struct Worker {
 impl Worker {
     /// Runs until told to stop; what did not finish is its result.
     fn run(self) -> Option<String> {
-        let Ok(runtime) = runtime(&format!("worker-{}", self.index)) else {
+        // A runtime of local tasks: a `LocalSet` would keep a second list of what is to run beside it.
+        let Ok(runtime) = builder(&format!("worker-{}", self.index)).build_local(LocalOptions::default()) else {
             return Some(format!("worker-{} never started", self.index));
         };
-        LocalSet::new().block_on(&runtime, async {
+        runtime.block_on(async {
             let intake = Rc::new(Intake::new(self.index, self.journal, self.repeats, self.ledger, self.board, self.hasher));
             let collector = Collector::new(self.book, intake.clone());
             let public = Public { collector, clock: self.clock, trusted_proxies: self.proxies, demo: self.demo, arena: RefCell::new(Bump::new()) };
@@ -660,7 +662,13 @@ fn wait_for_signal() -> Result<(), AppError> {
 }
 
 fn runtime(name: &str) -> Result<tokio::runtime::Runtime, AppError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().thread_name(name).build().map_err(AppError::Thread)
+    builder(name).build().map_err(AppError::Thread)
+}
+
+fn builder(name: &str) -> tokio::runtime::Builder {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().thread_name(name);
+    builder
 }
 
 /// For what reads the lake: its library blocks on tasks of its own, which needs a second thread.

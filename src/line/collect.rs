@@ -24,6 +24,7 @@ use crate::rules::cookies::{self, Change, Findings};
 use crate::rules::gate::{self, Facts, Interaction};
 use crate::rules::identity::{self, SigningKey};
 use crate::rules::place::{Atlas, Place, Places};
+use crate::rules::recent::Rate;
 use crate::rules::ruling::{self, Grounds, Ruling, Signals};
 use crate::rules::scrub::Echo;
 use crate::rules::source::Sources;
@@ -99,11 +100,15 @@ impl Judge {
         if suppressions.has_changed().unwrap_or(false) {
             *suppressed = suppressions.borrow_and_update().clone();
         }
+        let told;
         let place = match (*hit.address.reveal(), hit.claims.country) {
-            (None, Some(country)) => Place::told(country),
+            (None, Some(country)) => {
+                told = Place::told(country);
+                &told
+            }
             (Some(_), _) | (None, None) => renewed(places, atlas).locate(std::mem::take(&mut hit.address)),
         };
-        let (kept, changes) = judge((book, suppressed), (index, site), agents, ids, &place, hit, arena);
+        let (kept, changes) = judge((book, suppressed), (index, site), agents, ids, place, hit, arena);
         let result = then(Weighed { site: Some(site), kept, changes });
         arena.reset();
         result
@@ -111,7 +116,12 @@ impl Judge {
 
     /// The place of an address, for a page that tells its visitor which law applies.
     pub fn place(&mut self, address: Private<Address>) -> Place {
-        renewed(&mut self.places, &mut self.atlas).locate(address)
+        *renewed(&mut self.places, &mut self.atlas).locate(address)
+    }
+
+    /// How often a place and a browser were known already.
+    pub const fn rates(&self) -> [Rate; 2] {
+        [self.places.rate(), self.agents.rate()]
     }
 }
 

@@ -66,7 +66,9 @@ pub struct SignedId {
 
 impl fmt::Display for SignedId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}.{}", self.visitor, self.mac)
+        self.visitor.fmt(formatter)?;
+        formatter.write_str(".")?;
+        self.mac.fmt(formatter)
     }
 }
 

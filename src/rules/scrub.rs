@@ -10,41 +10,67 @@
 
 use super::names::asks_for_a_person;
 use super::numbers::Place;
-use super::patterns::next_finding;
+use super::patterns::{Traits, next_finding};
 use super::words::{self, Word};
 use crate::hit::scrubbed::{Kind, Scrubbed};
 use bumpalo::Bump;
 use bumpalo::collections::String as ArenaString;
 
 /// What of the request itself must not come back inside a field.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Echo<'a> {
     /// The user agent, and the values of the cookies: each of 8 bytes or more.
     agent: Option<&'a [u8]>,
     values: &'a [&'a [u8]],
+    /// The length of the shortest of them: most texts are shorter.
+    shortest: usize,
     /// One bit for the first two bytes of each: most places of a text are passed by this alone.
     begins: [u64; 4],
+}
+
+/// Nothing.
+impl Default for Echo<'_> {
+    fn default() -> Self {
+        Self { agent: None, values: &[], shortest: usize::MAX, begins: [0; 4] }
+    }
 }
 
 impl<'a> Echo<'a> {
     /// Of the `User-Agent` header and the `Cookie` headers. Short ones (flags, counters, language codes)
     /// stand in honest texts by chance.
     pub fn of(user_agent: &'a [u8], cookies: &'a [&'a [u8]], arena: &'a Bump) -> Self {
-        let pairs = cookies.iter().flat_map(|header| header.split(|byte| *byte == b';'));
-        let values = pairs.map(|pair| pair.splitn(2, |byte| *byte == b'=').nth(1).unwrap_or(pair)).filter(|value| value.len() >= 8);
         let mut gathered = bumpalo::collections::Vec::new_in(arena);
-        gathered.extend(values);
-        let mut echo = Self { agent: Some(user_agent).filter(|agent| agent.len() >= 12), values: gathered.into_bump_slice(), begins: [0; 4] };
-        for [first, second, ..] in echo.agent.iter().chain(echo.values).filter_map(|needle| needle.first_chunk::<2>()) {
+        for header in cookies {
+            let mut at = 0;
+            while at <= header.len() {
+                let rest = header.get(at..).unwrap_or_default();
+                let pair = rest.get(..memchr::memchr(b';', rest).unwrap_or(rest.len())).unwrap_or_default();
+                at += pair.len() + 1;
+                let value = memchr::memchr(b'=', pair).and_then(|end| pair.get(end + 1..)).unwrap_or(pair);
+                if value.len() >= 8 {
+                    gathered.push(value);
+                }
+            }
+        }
+        let mut echo = Self { agent: Some(user_agent).filter(|agent| agent.len() >= 12), values: gathered.into_bump_slice(), ..Self::default() };
+        for needle in echo.agent.iter().chain(echo.values) {
+            let [first, second, ..] = needle else { continue };
             let bit = begin(*first, *second);
             echo.begins[bit / 64] |= 1 << (bit % 64);
+            echo.shortest = echo.shortest.min(needle.len());
         }
         echo
     }
 
+    /// Whether a text of so many bytes, however it is decoded, has no room for any of them: decoded it has
+    /// fewer bytes or as many.
+    const fn is_longer_than(&self, text: &str) -> bool {
+        text.len() < self.shortest
+    }
+
     /// Whether one of the needles for which `is_asked` stands in `hay`.
     fn stands_in(&self, hay: &[u8], is_asked: impl Fn(&[u8]) -> bool) -> bool {
-        self.begins != [0; 4]
+        hay.len() >= self.shortest
             && hay.windows(8).enumerate().any(|(at, window)| {
                 let bit = begin(window[0], window[1]);
                 self.begins[bit / 64] >> (bit % 64) & 1 == 1
@@ -66,14 +92,18 @@ pub fn text<'a>(input: &'a str, length_max: usize, echo: Echo<'_>, removed: &mut
         removed.count(Kind::Echo);
         return cut(Kind::Echo.mark(), length_max);
     }
-    let mut left = cut(clean(input, echo, removed, arena), length_max);
+    let traits = Traits::of(input);
+    if traits.is_plain() {
+        return cut(input, length_max);
+    }
+    let mut left = cut(clean(input, traits, echo, removed, arena), length_max);
     if left == input {
         return left;
     }
     // What is left beside a finding may be another (`1::2::3` is no address, `1::` is one), and a cut may
     // make one (twenty digits are no card, the first sixteen of them are): looked at until nothing is found.
     for _ in 1..PASSES_MAX {
-        let again = clean(left, echo, removed, arena);
+        let again = clean(left, Traits::of(left), echo, removed, arena);
         if again == left {
             return left;
         }
@@ -161,20 +191,24 @@ pub fn url<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'
     CleanUrl { url: cut(whole.into_bump_str(), URL_LENGTH_MAX), host, path }
 }
 
-/// The value of one of the allowed query parameters, decoded and cleaned; the first one counts.
-pub fn parameter<'a>(url: &'a str, key: &str, length_max: usize, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
-    let Some(value) = query_value(url, key, arena) else { return "" };
+/// The query of a URL; empty where it has none.
+pub fn query_of(url: &str) -> &str {
+    let end = memchr::memchr(b'#', url.as_bytes()).unwrap_or(url.len());
+    url.get(..end).and_then(|url| url.split_once('?')).map_or("", |(_, query)| query)
+}
+
+/// The value of one of the allowed parameters of a query, decoded and cleaned; the first one counts.
+pub fn parameter<'a>(query: &'a str, key: &str, length_max: usize, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    if query.is_empty() {
+        return "";
+    }
+    let Some((_, value)) = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == key) else { return "" };
+    let value = decode_component(value, arena);
     if words::is_random(value) {
         removed.count(Kind::Token);
         return cut(Kind::Token.mark(), length_max);
     }
     text(value, length_max, echo, removed, arena)
-}
-
-fn query_value<'a>(url: &'a str, key: &str, arena: &'a Bump) -> Option<&'a str> {
-    let query = url.split('#').next()?.split_once('?')?.1;
-    let (_, value) = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == key)?;
-    Some(decode_component(value, arena)).filter(|value| !value.is_empty())
 }
 
 /// A property's name and value, cleaned; a name that asks for what must not be kept loses its value.
@@ -276,7 +310,8 @@ fn clean_host<'a>(authority: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, ar
         Some(port) => authority.get(..authority.len() - port.len() - 1).unwrap_or(authority),
         None => authority.strip_suffix(':').unwrap_or(authority),
     };
-    if Kind::ALL.iter().any(|kind| kind.mark() == host) {
+    // An empty host is nobody's.
+    if host.is_empty() || (host.starts_with('[') && Kind::ALL.iter().any(|kind| kind.mark() == host)) {
         return host;
     }
     // A session as a label; names of shops and tenants stand in cookies too, and are shorter.
@@ -313,7 +348,8 @@ fn clean_path<'a>(path: &'a str, mut before: Word, place: Place, echo: Echo<'_>,
         return "/";
     }
     // One look at the whole of it: most paths have nothing, and what is spread over segments is seen.
-    let is_suspect = path.bytes().any(|byte| matches!(byte, b'%' | b'+' | b';')) || next_finding(path, 0, place).is_some() || echoes(path, echo, arena);
+    let traits = Traits::of(path);
+    let is_suspect = traits.has(Traits::ENCODED) || path.contains(';') || next_finding(path, 0, place, traits).is_some() || echoes(path, echo, arena);
     let mut cleaned: Option<ArenaString<'a>> = None;
     let mut at = 0;
     for segment in path.split('/') {
@@ -340,7 +376,7 @@ fn clean_path<'a>(path: &'a str, mut before: Word, place: Place, echo: Echo<'_>,
         at += segment.len() + 1;
     }
     let cleaned = cleaned.map_or(path, |cleaned| cleaned.into_bump_str());
-    if is_suspect { replace_findings(cleaned, place, removed, arena) } else { cleaned }
+    if is_suspect { replace_findings(cleaned, Traits::of(cleaned), place, removed, arena) } else { cleaned }
 }
 
 /// A segment without its parameters (RFC 3986 §3.3: `;jsessionid=…`), which go as those of a query do.
@@ -361,7 +397,7 @@ fn finding_of_segment(segment: &str, before: Word, place: Place, echo: Echo<'_>,
     if echoes(segment, echo, arena) {
         return Some(Kind::Echo);
     }
-    in_any_form(segment, arena, |look| next_finding(look, 0, place).map(|(_, _, kind)| kind))
+    in_any_form(segment, arena, |look| next_finding(look, 0, place, Traits::of(look)).map(|(_, _, kind)| kind))
         .or_else(|| in_any_form(segment, arena, |look| words::judge(look, before).0))
 }
 
@@ -369,12 +405,16 @@ fn finding_of_segment(segment: &str, before: Word, place: Place, echo: Echo<'_>,
 /// none of them would be known again.
 fn echoes_over_segments(before_query: &str, echo: Echo<'_>, arena: &Bump) -> bool {
     let finds = |look: &str| echo.stands_in(look.as_bytes(), |needle| Some(needle) == echo.agent || needle.contains(&b'/')).then_some(());
-    in_any_form(before_query, arena, finds).is_some()
+    !echo.is_longer_than(before_query) && in_any_form(before_query, arena, finds).is_some()
 }
 
 /// Whether any form of `value` has something to remove.
 fn tells(value: &str, arena: &Bump) -> bool {
-    let finds = |look: &str| (next_finding(look, 0, Place::Prose).is_some() || words::is_random(look) || tells_by_url(look)).then_some(());
+    let finds = |look: &str| {
+        let traits = Traits::of(look);
+        let is_found = !traits.is_plain() && (next_finding(look, 0, Place::Prose, traits).is_some() || (traits.has(Traits::COLON) && tells_by_url(look)));
+        (is_found || words::is_random(look)).then_some(())
+    };
     in_any_form(value, arena, finds).is_some()
 }
 
@@ -395,7 +435,7 @@ fn tells_by_url(look: &str) -> bool {
 
 /// Whether the request's own user agent or one of its cookie values stands in `input`.
 fn echoes(input: &str, echo: Echo<'_>, arena: &Bump) -> bool {
-    echo.begins != [0; 4] && in_any_form(input, arena, |look| echo.stands_in(look.as_bytes(), |_| true).then_some(())).is_some()
+    !echo.is_longer_than(input) && in_any_form(input, arena, |look| echo.stands_in(look.as_bytes(), |_| true).then_some(())).is_some()
 }
 
 /// Browsers and proxies encode twice; links within links within links are seen as well.
@@ -438,17 +478,20 @@ fn cut(input: &str, length_max: usize) -> &str {
 }
 
 /// The input with every finding replaced; the input itself where there is none.
-fn clean<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
-    let input = if input.starts_with('/') && !input.starts_with("//") && !input.contains(char::is_whitespace) {
-        clean_bare_path(input, echo, removed, arena)
-    } else if input.contains("://") {
-        clean_urls(input, echo, removed, arena).unwrap_or(input)
+fn clean<'a>(given: &'a str, traits: Traits, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    let input = if !traits.has(Traits::SLASH) {
+        given
+    } else if given.starts_with('/') && !given.starts_with("//") && !given.contains(char::is_whitespace) {
+        clean_bare_path(given, echo, removed, arena)
+    } else if traits.has(Traits::COLON) && given.contains("://") {
+        clean_urls(given, echo, removed, arena).unwrap_or(given)
     } else {
-        input
+        given
     };
-    let cleaned = replace_findings(input, Place::Prose, removed, arena);
+    let traits_now = if std::ptr::eq(input, given) { traits } else { Traits::of(input) };
+    let cleaned = replace_findings(input, traits_now, Place::Prose, removed, arena);
     // What is percent-encoded (a URL in a property) is judged decoded, beside what was found as it stood.
-    if cleaned.contains('%') && tells(cleaned, arena) {
+    if traits.has(Traits::ENCODED) && cleaned.contains('%') && tells(cleaned, arena) {
         removed.count(Kind::Encoded);
         return Kind::Encoded.mark();
     }
@@ -497,8 +540,8 @@ fn clean_urls<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena:
     Some(output.into_bump_str())
 }
 
-fn replace_findings<'a>(input: &'a str, place: Place, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
-    let Some(first) = next_finding(input, 0, place) else {
+fn replace_findings<'a>(input: &'a str, traits: Traits, place: Place, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    let Some(first) = next_finding(input, 0, place, traits) else {
         return input;
     };
     let mut output = ArenaString::with_capacity_in(input.len(), arena);
@@ -508,7 +551,7 @@ fn replace_findings<'a>(input: &'a str, place: Place, removed: &mut Scrubbed, ar
         output.push_str(kind.mark());
         removed.count(kind);
         at = end;
-        finding = next_finding(input, end, place);
+        finding = next_finding(input, end, place, traits);
     }
     output.push_str(input.get(at..).unwrap_or(""));
     output.into_bump_str()
