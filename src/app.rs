@@ -122,7 +122,7 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
         if now.since(row.received_at) < 86_400_000_000 {
             repeats.recall(row.site, row.event_id, row.received_at);
             if let Some(visitor) = row.visitor {
-                visits.attend(visitor, row.received_at);
+                visits.attend(visits.approach(visitor), row.received_at);
             }
         }
     }))?;

@@ -4,7 +4,7 @@
 //! but through the gate; every hit ends in exactly one outcome. Never waits: who must wait for the disk
 //! gets a ticket.
 
-use super::guard::{Noted, Quotas, Repeats, Seen, Visits};
+use super::guard::{Noted, Quotas, Repeats, Seen, Sought, Visits};
 use super::ids::Ids;
 use super::intake::{Intake, Ticket};
 use super::salts::Salts;
@@ -15,7 +15,6 @@ use crate::hit::private::Private;
 use crate::hit::field::{Channel, Id, IdentityMode, Protocol};
 use crate::hit::outcome::{Outcome, Reason};
 use crate::hit::raw::{Address, HeaderSignals, RawHit};
-use crate::hit::record::Text;
 use crate::hit::scrubbed::Scrubbed;
 use crate::hit::site::{Site, SiteKey, Sites, UNKNOWN_SITE};
 use crate::rules::agent::Classifier;
@@ -77,8 +76,8 @@ pub struct Weighed<'a> {
 /// What may be kept of a hit.
 pub struct Kept<'a> {
     pub interaction: Interaction<'a>,
-    /// The event id is the sender's own, so that a repeat would be known.
-    pub has_own_id: bool,
+    /// The event id, where it is the sender's own: a repeat of it would be known.
+    pub own_id: Option<Sought>,
 }
 
 impl Judge {
@@ -221,8 +220,8 @@ impl Collector {
         let record = kept.interaction.record();
         let (key, hour) = (site.key.as_str(), record.received_at.hour());
         let mut noted = None;
-        if kept.has_own_id {
-            match self.book.repeats.look(key, record.text(Text::EventId), record.received_at) {
+        if let Some(sought) = kept.own_id {
+            match self.book.repeats.look(sought, record.received_at) {
                 Seen::Fresh(fresh) => noted = Some(fresh),
                 Seen::Pending(noted) => return End::Repeats { noted, site: site.key.clone(), hour },
                 Seen::Durable => return self.end(key, hour, Outcome::Duplicate),
@@ -291,11 +290,17 @@ fn judge<'a>(
         }
     };
     let (visitor, changes) = identify(book, site, grounds, &found, place, &hit, ids);
+    // Both memories are asked ahead, so that they answer together, while texts are cleaned.
+    let given_id = hit.draft.event_id;
+    let sought = given_id.map(|id| book.repeats.seek(site.key.as_str(), id));
+    let approach = visitor.map(|visitor| book.visits.approach(visitor));
     let echo = Echo::of(hit.user_agent.reveal(), hit.cookies.reveal(), arena);
     // What is brought in from the past belongs to the visits of its own time.
     let attended_at = if hit.protocol == Protocol::Import { occurred_at.unwrap_or(received_at) } else { received_at };
     let mut removed = Scrubbed::default();
-    let own_id = gate::event_id(hit.draft.event_id, echo, &mut removed, arena);
+    let own_id = gate::event_id(given_id, echo, &mut removed, arena);
+    // One too long to be kept is known by its hash.
+    let sought = own_id.and_then(|id| if own_id == given_id { sought } else { Some(book.repeats.seek(site.key.as_str(), id)) });
     let facts = Facts {
         site,
         grounds,
@@ -308,14 +313,14 @@ fn judge<'a>(
         agent: agents.classify(user_agent(&hit)),
         sources: &book.sources,
         visitor,
-        visit: visitor.map(|visitor| book.visits.attend(visitor, attended_at)),
+        visit: approach.map(|approach| book.visits.attend(approach, attended_at)),
         referer: hit.referer.reveal(),
         accept_language: hit.accept_language,
         echo,
         removed,
         draft: hit.draft,
     };
-    (Ok(Kept { interaction: gate::mint(facts, arena), has_own_id: own_id.is_some() }), changes)
+    (Ok(Kept { interaction: gate::mint(facts, arena), own_id: sought }), changes)
 }
 
 /// An opt-out is set again with every hit that carries it, so that no cookie's end ends it; a

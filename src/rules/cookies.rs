@@ -45,9 +45,16 @@ pub fn read<'a>(headers: &[&'a [u8]], site: &SiteKey, now: Moment) -> Findings<'
     let mut findings = Findings::default();
     for header in headers {
         findings.unreadable |= !header.is_ascii();
-        for pair in header.split(|byte| *byte == b';') {
+        let mut at = 0;
+        while let Some(rest) = header.get(at..) {
+            let pair = rest.get(..memchr::memchr(b';', rest).unwrap_or(rest.len())).unwrap_or(rest);
+            at += pair.len() + 1;
             let pair = trim(pair);
-            let Some(at) = pair.iter().position(|byte| *byte == b'=') else { continue };
+            // Most cookies are the page's own: seen by their first letters.
+            if own_name(pair).is_none() {
+                continue;
+            }
+            let Some(at) = memchr::memchr(b'=', pair) else { continue };
             let (name, value) = (trim(&pair[..at]), trim(&pair[at + 1..]));
             let Some(own) = own_name(name) else { continue };
             note(&mut findings, own, value, site, now);

@@ -172,7 +172,8 @@ const fn given(text: &str) -> Option<&str> {
 /// The first language of `en-US,en;q=0.9`: language and region only (BCP 47), since longer tags and
 /// the whole list tell people apart.
 fn language(input: Option<&str>) -> &str {
-    let first = input.unwrap_or("").split([',', ';']).next().unwrap_or("").trim();
+    let input = input.unwrap_or("");
+    let first = input.get(..input.bytes().position(|byte| matches!(byte, b',' | b';')).unwrap_or(input.len())).unwrap_or("").trim();
     let mut end = 0;
     for (at, subtag) in first.split('-').enumerate() {
         let fits = match at {

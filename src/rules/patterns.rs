@@ -79,22 +79,29 @@ pub fn next_finding(input: &str, from: usize, place: Place, traits: Traits) -> O
 /// What stands in a text, gathered by one look at each of its bytes: most patterns need what most texts do
 /// not have, and most texts have nothing that any pattern needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Traits(u8);
+pub struct Traits(u16);
 
 impl Traits {
-    const DIGIT: u8 = 1;
+    const DIGIT: u16 = 1;
     /// `:`
-    pub const COLON: u8 = 2;
+    pub const COLON: u16 = 1 << 1;
     /// `/` or `\`
-    pub const SLASH: u8 = 4;
+    pub const SLASH: u16 = 1 << 2;
     /// `%` or `+`: a text that may stand for another.
-    pub const ENCODED: u8 = 8;
-    const OTHER_SIGN: u8 = 16;
-    const WIDE: u8 = 32;
+    pub const ENCODED: u16 = 1 << 3;
+    /// `@`
+    pub const AT: u16 = 1 << 4;
+    const OTHER_SIGN: u16 = 1 << 5;
+    const WIDE: u16 = 1 << 6;
     /// `--`, as before the name of a key.
-    const DASHES: u8 = 64;
+    const DASHES: u16 = 1 << 7;
     /// `RUN_LENGTH` or more letters, digits, `_`, `-` and `.` in one breath: the shortest token there is.
-    const RUN: u8 = 128;
+    const RUN: u16 = 1 << 8;
+    /// What parts a URL, and begins no finding: `?`, `#` and `;`, and a capital letter in its host.
+    pub const QUERY: u16 = 1 << 9;
+    pub const FRAGMENT: u16 = 1 << 10;
+    pub const PARAMETER: u16 = 1 << 11;
+    pub const CAPITAL: u16 = 1 << 12;
 
     pub fn of(text: &str) -> Self {
         let bytes = text.as_bytes();
@@ -109,27 +116,32 @@ impl Traits {
     }
 
     /// Whether the text has one of these.
-    pub const fn has(self, traits: u8) -> bool {
+    pub const fn has(self, traits: u16) -> bool {
         self.0 & traits != 0
     }
 
     /// Whether nothing in the text, and in no part of it, can be a finding.
     pub const fn is_plain(self) -> bool {
-        self.0 == 0
+        self.0 & (Self::QUERY - 1) == 0
     }
 }
 
-const TRAITS: [u8; 256] = {
+const TRAITS: [u16; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         table[byte] = match byte as u8 {
             b'0'..=b'9' => Traits::DIGIT,
+            b'A'..=b'Z' => Traits::CAPITAL,
             b':' => Traits::COLON,
             b'/' | b'\\' => Traits::SLASH,
             b'%' | b'+' => Traits::ENCODED,
-            b'@' | b'=' | b'(' | b'&' => Traits::OTHER_SIGN,
+            b'@' => Traits::AT,
+            b'=' | b'(' | b'&' => Traits::OTHER_SIGN,
             b'-' => Traits::DASHES,
+            b'?' => Traits::QUERY,
+            b'#' => Traits::FRAGMENT,
+            b';' => Traits::PARAMETER,
             0x80..=0xff => Traits::WIDE,
             _ => 0,
         };
@@ -399,20 +411,21 @@ fn given_away(input: &str, at: usize) -> Option<Finding> {
     let length = bare.bytes().rev().take(NAME_LENGTH_MAX).take_while(|byte| is_token_byte(*byte) || matches!(byte, b'.' | b'[' | b']')).count();
     let name = bare.get(bare.len() - length..).filter(|name| !name.is_empty() && !name.contains("]") | name.contains('['))?;
     let is_assigned = input.as_bytes().get(at) == Some(&b'=') || is_quoted;
+    let blank: usize = input.as_bytes().get(at + 1..)?.iter().take(8).take_while(|byte| matches!(byte, b' ' | b'"' | b'\'' | b'\\' | b'=' | b':')).count();
+    let start = at + 1 + blank;
+    let rest = input.get(start..)?;
+    let scheme = SCHEMES.iter().find(|scheme| rest.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)) && rest.as_bytes().get(scheme.len()) == Some(&b' '));
+    // The name last, for that takes longest: most of what has a colon is a title without a digit behind it.
+    if !is_assigned && scheme.is_none() && !has_digit_soon(rest) {
+        return None;
+    }
     let asks = if is_assigned { asks_for_a_person(name) } else { asks_for_a_credential(name) || name.eq_ignore_ascii_case("authorization") };
     if !asks || name.starts_with("[redacted") {
         return None;
     }
-    let blank: usize = input.as_bytes().get(at + 1..)?.iter().take(8).take_while(|byte| matches!(byte, b' ' | b'"' | b'\'' | b'\\' | b'=' | b':')).count();
-    let start = at + 1 + blank;
-    let rest = input.get(start..)?;
-    let scheme = SCHEMES.iter().find(|scheme| rest.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)));
-    let (length, kind) = if let Some(scheme) = scheme && rest.as_bytes().get(scheme.len()) == Some(&b' ') {
-        (scheme.len() + 1 + value_length(rest.get(scheme.len() + 1..)?), Kind::Token)
-    } else if is_assigned || has_digit_soon(rest) {
-        (value_length(rest), Kind::Key)
-    } else {
-        return None;
+    let (length, kind) = match scheme {
+        Some(scheme) => (scheme.len() + 1 + value_length(rest.get(scheme.len() + 1..)?), Kind::Token),
+        None => (value_length(rest), Kind::Key),
     };
     if !is_assigned && length < 3 {
         return None;
@@ -526,7 +539,7 @@ mod tests {
             let text = parts.concat();
             let from = if text.is_char_boundary(from) { from } else { 0 };
             for place in [Place::Prose, Place::Path] {
-                let found = next_finding(&text, from, place, Traits(u8::MAX));
+                let found = next_finding(&text, from, place, Traits(u16::MAX));
                 prop_assert_eq!(next_finding(&text, from, place, Traits::of(&text)), found);
                 prop_assert!(found.is_none() || !Traits::of(&text).is_plain(), "{}", text);
             }

@@ -143,25 +143,27 @@ pub fn url<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'
             return CleanUrl { url: text(bare, URL_LENGTH_MAX, echo, removed, arena), ..CleanUrl::default() };
         }
     };
-    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let traits = Traits::of(rest);
+    let parted = |text: &'a str, by: u8, has: u16| if traits.has(has) { split_at(text, by) } else { None }.unwrap_or((text, ""));
+    let (rest, fragment) = parted(rest, b'#', Traits::FRAGMENT);
     if !fragment.is_empty() {
         removed.count(Kind::Fragment);
     }
-    let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (before_query, query) = parted(rest, b'?', Traits::QUERY);
     if echoes_over_segments(before_query, echo, arena) {
         removed.count(Kind::Echo);
         return CleanUrl { url: Kind::Echo.mark(), ..CleanUrl::default() };
     }
-    let path_at = before_query.find('/').unwrap_or(before_query.len());
+    let path_at = memchr::memchr(b'/', before_query.as_bytes()).unwrap_or(before_query.len());
     let (authority, raw_path) = before_query.split_at(path_at);
-    let (user, authority) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (user, authority) = if traits.has(Traits::AT) { authority.rsplit_once('@') } else { None }.unwrap_or(("", authority));
     if !user.is_empty() {
         removed.count(Kind::User);
     }
-    let host = clean_host(authority, echo, removed, arena);
+    let host = clean_host(authority, traits, echo, removed, arena);
     // A file's path is a folder's on somebody's machine.
     let place = if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("file")) { Place::Prose } else { Place::Path };
-    let path = cut(clean_path(raw_path, words::word_of_host(host), place, echo, removed, arena), URL_LENGTH_MAX);
+    let path = cut(clean_path(raw_path, traits, words::word_of_host(host), place, echo, removed, arena), URL_LENGTH_MAX);
 
     let mut whole = ArenaString::with_capacity_in(input.len() + 1, arena);
     if let Some(scheme) = scheme {
@@ -169,13 +171,16 @@ pub fn url<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'
         whole.push_str("://");
     }
     whole.push_str(host);
-    if let Some(port) = port_of(authority) {
+    if traits.has(Traits::COLON)
+        && let Some(port) = port_of(authority)
+    {
         whole.push(':');
         whole.push_str(port);
     }
     whole.push_str(path);
     let mut joiner = '?';
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+    let pairs = if query.is_empty() { None } else { Some(query.split('&').filter(|pair| !pair.is_empty())) };
+    for pair in pairs.into_iter().flatten() {
         match pair.split_once('=') {
             Some((key, value)) if QUERY_KEYS_KEPT.contains(&key) && !tells(value, arena) && !echoes(value, echo, arena) => {
                 whole.push(joiner);
@@ -241,35 +246,39 @@ fn is_encoded(input: &str) -> bool {
 
 /// The bytes that `input` stands for, and whether any was percent-encoded.
 fn decoded<'a>(input: &str, arena: &'a Bump) -> (&'a [u8], bool) {
-    let mut bytes = bumpalo::collections::Vec::with_capacity_in(input.len(), arena);
-    let mut rest = input.as_bytes();
-    while let Some(at) = memchr::memchr2(b'%', b'+', rest) {
-        let (plain, encoded) = rest.split_at(at);
-        bytes.extend_from_slice_copy(plain);
-        rest = match encoded {
-            [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                bytes.push((hex(*high) << 4) | hex(*low));
-                tail
+    let room = arena.alloc_slice_fill_copy(input.len(), 0);
+    let (bytes, mut at, mut length) = (input.as_bytes(), 0, 0);
+    for slot in room.iter_mut() {
+        let Some(byte) = bytes.get(at) else { break };
+        *slot = *byte;
+        at += 1;
+        length += 1;
+        if *byte == b'%' {
+            if let Some([high, low]) = bytes.get(at..at + 2).map(|pair| [HEX[usize::from(pair[0])], HEX[usize::from(pair[1])]])
+                && (high | low) < 16
+            {
+                *slot = (high << 4) | low;
+                at += 2;
             }
-            [byte, tail @ ..] => {
-                bytes.push(if *byte == b'+' { b' ' } else { *byte });
-                tail
-            }
-            [] => break,
-        };
+        } else if *byte == b'+' {
+            *slot = b' ';
+        }
     }
-    bytes.extend_from_slice_copy(rest);
-    let is_changed = bytes.len() < input.len();
-    (bytes.into_bump_slice(), is_changed)
+    let is_changed = length < input.len();
+    (room.get(..length).unwrap_or_default(), is_changed)
 }
 
-const fn hex(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        _ => digit.wrapping_sub(b'A').wrapping_add(10),
+/// The value of a hex digit in either case; 255 for what is none.
+const HEX: [u8; 256] = {
+    let mut table = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[b"0123456789abcdef"[value] as usize] = value as u8;
+        table[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
     }
-}
+    table
+};
 
 /// Queries are dropped but for these: what marketing writes about itself, not about a person. None of
 /// them asks for a secret by its name; one whose value tells of a person is dropped too.
@@ -286,11 +295,17 @@ fn count_dropped(dropped: &str, removed: &mut Scrubbed) {
     }
 }
 
+/// What stands before and behind the first such byte, which is of ASCII.
+fn split_at(text: &str, by: u8) -> Option<(&str, &str)> {
+    let at = memchr::memchr(by, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
 fn split_scheme(input: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = input.split_once(':')?;
-    let rest = rest.strip_prefix("//")?;
-    let fits = (1..=SCHEME_LENGTH_MAX).contains(&scheme.len()) && scheme.bytes().all(is_scheme_byte);
-    (fits && !rest.is_empty()).then_some((scheme, rest))
+    let length = input.bytes().take(SCHEME_LENGTH_MAX).take_while(|byte| is_scheme_byte(*byte)).count();
+    let (scheme, rest) = input.split_at_checked(length)?;
+    let rest = rest.strip_prefix("://")?;
+    (length > 0 && !rest.is_empty()).then_some((scheme, rest))
 }
 
 const SCHEME_LENGTH_MAX: usize = 16;
@@ -305,10 +320,13 @@ fn port_of(authority: &str) -> Option<&str> {
 }
 
 /// The host of `host[:port]`, lower case; a bare address as host says where someone is, so it goes.
-fn clean_host<'a>(authority: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
-    let host = match port_of(authority) {
-        Some(port) => authority.get(..authority.len() - port.len() - 1).unwrap_or(authority),
-        None => authority.strip_suffix(':').unwrap_or(authority),
+fn clean_host<'a>(authority: &'a str, traits: Traits, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    let host = if !traits.has(Traits::COLON) {
+        authority
+    } else if let Some(port) = port_of(authority) {
+        authority.get(..authority.len() - port.len() - 1).unwrap_or(authority)
+    } else {
+        authority.strip_suffix(':').unwrap_or(authority)
     };
     // An empty host is nobody's.
     if host.is_empty() || (host.starts_with('[') && Kind::ALL.iter().any(|kind| kind.mark() == host)) {
@@ -317,9 +335,9 @@ fn clean_host<'a>(authority: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, ar
     // A session as a label; names of shops and tenants stand in cookies too, and are shorter.
     let is_session = |value: &[u8]| value.len() >= 16 && !value.contains(&b'.');
     // Pages served from this very machine (a demonstration, a test) are nobody's address.
-    let kind = if !matches!(host, "127.0.0.1" | "[::1]") && (host.starts_with('[') || host.contains(':') || tells(host, arena)) {
+    let kind = if !matches!(host, "127.0.0.1" | "[::1]") && (host.starts_with('[') || (traits.has(Traits::COLON) && host.contains(':')) || tells(host, arena)) {
         Some(Kind::Ip)
-    } else if host.contains('%') {
+    } else if traits.has(Traits::ENCODED) && host.contains('%') {
         // Browsers decode a host before they send it: an encoded one is something else in its place.
         Some(Kind::Encoded)
     } else if echo.stands_in(host.as_bytes(), |needle| Some(needle) != echo.agent && is_session(needle)) {
@@ -331,7 +349,7 @@ fn clean_host<'a>(authority: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, ar
         removed.count(kind);
         return kind.mark();
     }
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    if traits.has(Traits::CAPITAL) && host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         let mut lower = ArenaString::from_str_in(host, arena);
         lower.make_ascii_lowercase();
         return cut(lower.into_bump_str(), HOST_LENGTH_MAX);
@@ -343,16 +361,17 @@ fn clean_host<'a>(authority: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, ar
 const HOST_LENGTH_MAX: usize = 253;
 
 /// The path with each segment that tells of a person replaced, and without parameters of segments.
-fn clean_path<'a>(path: &'a str, mut before: Word, place: Place, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+fn clean_path<'a>(path: &'a str, traits: Traits, mut before: Word, place: Place, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
     if path.is_empty() {
         return "/";
     }
     // One look at the whole of it: most paths have nothing, and what is spread over segments is seen.
-    let traits = Traits::of(path);
-    let is_suspect = traits.has(Traits::ENCODED) || path.contains(';') || next_finding(path, 0, place, traits).is_some() || echoes(path, echo, arena);
+    let may_part = traits.has(Traits::ENCODED | Traits::PARAMETER);
+    let is_suspect = (may_part && path.bytes().any(|byte| matches!(byte, b'%' | b'+' | b';'))) || next_finding(path, 0, place, traits).is_some() || echoes(path, echo, arena);
     let mut cleaned: Option<ArenaString<'a>> = None;
     let mut at = 0;
-    for segment in path.split('/') {
+    while let Some(rest) = path.get(at..) {
+        let segment = split_at(rest, b'/').map_or(rest, |(segment, _)| segment);
         let bare = if is_suspect { without_parameters(segment, removed) } else { segment };
         let (kind, next) = words::judge(bare, before);
         let kind = if is_suspect { finding_of_segment(bare, before, place, echo, arena).or(kind) } else { kind };

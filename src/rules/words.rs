@@ -28,12 +28,14 @@ pub enum Word {
 
 /// What the segment is, in either case and without an ending such as `.html`.
 pub fn word_of(segment: &str) -> Word {
-    let name = segment.split('.').next().unwrap_or("");
     let mut buffer = [0_u8; WORD_LENGTH_MAX];
-    let Some(small) = buffer.get_mut(..name.len()) else { return Word::Unknown };
-    for (slot, byte) in small.iter_mut().zip(name.bytes()) {
+    let mut length = 0;
+    for (slot, byte) in buffer.iter_mut().zip(segment.bytes().take_while(|byte| *byte != b'.')) {
         *slot = if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+        length += 1;
     }
+    let is_whole = segment.as_bytes().get(length).is_none_or(|byte| *byte == b'.');
+    let Some(small) = buffer.get(..length).filter(|_| is_whole) else { return Word::Unknown };
     let Some(letter @ b'a'..=b'z') = small.first() else { return Word::Unknown };
     let bucket = bucket(*letter, small.len());
     let (order, starts) = &BY_BUCKET;
