@@ -56,6 +56,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use tokio::runtime::LocalOptions;
 use tokio::sync::{Mutex, watch};
 use tokio::task::LocalSet;
 
@@ -136,7 +137,7 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
         if now.since(row.received_at) < 86_400_000_000 {
             repeats.recall(row.site, row.event_id, row.received_at);
             if let Some(visitor) = row.visitor {
-                visits.attend(visitor, row.received_at);
+                visits.attend(visits.approach(visitor), row.received_at);
             }
         }
     }))?;
@@ -390,10 +391,11 @@ struct Worker {
 impl Worker {
     /// Runs until told to stop; what did not finish is its result.
     fn run(self) -> Option<String> {
-        let Ok(runtime) = runtime(&format!("worker-{}", self.index)) else {
+        // A runtime of local tasks: a `LocalSet` would keep a second list of what is to run beside it.
+        let Ok(runtime) = builder(&format!("worker-{}", self.index)).build_local(LocalOptions::default()) else {
             return Some(format!("worker-{} never started", self.index));
         };
-        LocalSet::new().block_on(&runtime, async {
+        runtime.block_on(async {
             let intake = Rc::new(Intake::new(self.index, self.journal, self.repeats, self.ledger, self.board, self.hasher).with_persons(self.persons));
             let collector = Collector::new(self.book, intake.clone());
             let public = Public { collector, clock: self.clock, trusted_proxies: self.proxies, demo: self.demo, arena: RefCell::new(Bump::new()) };
@@ -716,7 +718,13 @@ fn wait_for_signal() -> Result<(), AppError> {
 }
 
 fn runtime(name: &str) -> Result<tokio::runtime::Runtime, AppError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().thread_name(name).build().map_err(AppError::Thread)
+    builder(name).build().map_err(AppError::Thread)
+}
+
+fn builder(name: &str) -> tokio::runtime::Builder {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().thread_name(name);
+    builder
 }
 
 /// For what reads the lake: its library blocks on tasks of its own, which needs a second thread.

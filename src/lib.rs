@@ -170,6 +170,7 @@ pub mod rules {
     pub mod regime;
     pub mod agent_cache;
     pub mod agent;
+    pub mod recent;
     pub mod source;
     pub mod scrub;
     pub mod patterns;

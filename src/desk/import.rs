@@ -353,7 +353,7 @@ impl Reading<'_> {
             Err(reason) => Outcome::Refused(reason),
             Ok(kept) => {
                 let record = kept.interaction.record();
-                match book.repeats.look(record.text(Text::Site), record.text(Text::EventId), now) {
+                match book.repeats.look(book.repeats.seek(record.text(Text::Site), record.text(Text::EventId)), now) {
                     Seen::Pending(_) | Seen::Durable => Outcome::Duplicate,
                     Seen::Fresh(noted) => {
                         book.repeats.settle(noted, true);

@@ -16,7 +16,7 @@ use crate::hit::outcome::Outcome;
 use crate::line::collect::Verdict;
 use crate::rules::cookies::{self, Change};
 use chrono::DateTime;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, Write};
 use std::pin::{Pin, pin};
@@ -33,6 +33,8 @@ pub struct Pixels {
     /// Where every answer is put together.
     reply: RefCell<Vec<u8>>,
     answers: Answers,
+    /// When the newest request came: what an answer's date is made of.
+    now: Cell<Moment>,
     date: RefCell<Date>,
 }
 
@@ -53,6 +55,7 @@ impl Pixels {
             space: RefCell::new(Box::new([0; HEAD_MAX])),
             reply: RefCell::default(),
             answers: Answers::new(),
+            now: Cell::default(),
             date: RefCell::new(Date { second: i64::MIN, line: String::new() }),
         }
     }
@@ -63,14 +66,21 @@ impl Pixels {
 
     /// Answers pixels until the connection ends, or asks for something else: then what was read of that.
     pub async fn serve(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin), peer: Peer, stop: &mut watch::Receiver<bool>) -> Option<Vec<u8>> {
+        let stopping = stop.clone();
         let mut stopped = pin!(stop.changed());
         let mut idle = pin!(tokio::time::sleep(HEADER_DEADLINE));
-        let mut has_spoken = false;
+        let (mut has_spoken, mut is_watched) = (false, false);
         loop {
             let step = poll_fn(|context| {
                 if let Poll::Ready(step) = self.poll_step(stream, peer, context) {
                     return Poll::Ready(step);
                 }
+                // Both wake this task for as long as they have not come: to ask them again at every hit would
+                // cost a lock and a timer's state each.
+                if is_watched && !idle.is_elapsed() && !stopping.has_changed().unwrap_or(true) {
+                    return Poll::Pending;
+                }
+                is_watched = true;
                 if stopped.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Step::Ended);
                 }
@@ -115,7 +125,9 @@ impl Pixels {
             None => Step::Other(bytes.to_vec()),
             Some(Plain { query, headers, closes }) => {
                 let headers = headers.iter().map(|header| (header.name, header.value));
-                Step::Hit { verdict: self.public.collect_pixel(query, headers, peer), closes }
+                let now = self.public.clock.now();
+                self.now.set(now);
+                Step::Hit { verdict: self.public.collect_pixel(query, headers, peer, now), closes }
             }
         }
     }
@@ -131,7 +143,7 @@ impl Pixels {
         if closes {
             reply.extend_from_slice(b"connection: close\r\n");
         }
-        reply.extend_from_slice(self.date.borrow_mut().at(self.public.clock.now()).as_bytes());
+        reply.extend_from_slice(self.date.borrow_mut().at(self.now.get()).as_bytes());
         reply.extend_from_slice(body);
         stream.write_all(&reply).await?;
         stream.flush().await?;

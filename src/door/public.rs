@@ -7,7 +7,7 @@
 use super::demo::Demo;
 use super::request::{self, Parts};
 use crate::hit::claims::Decoded;
-use crate::hit::clock::Clock;
+use crate::hit::clock::{Clock, Moment};
 use crate::hit::field::Protocol;
 use crate::hit::outcome::{Outcome, Reason};
 use crate::hit::private::Private;
@@ -69,7 +69,7 @@ impl Public {
                 Sender::Browser(headers, peer) => request::read(request::pairs(headers), peer, &self.trusted_proxies, &made, &arena),
                 Sender::Server => Parts::default(),
             };
-            let verdict = self.take(parts, protocol, decode(call, event, &arena));
+            let verdict = self.take(parts, protocol, decode(call, event, &arena), self.clock.now());
             ends.push(verdict.end);
             changes.extend(verdict.changes.into_iter().filter(|change| !changes.contains(change)).collect::<Vec<_>>());
             arena.reset();
@@ -82,7 +82,7 @@ impl Public {
     }
 
     /// Takes one hit; its end is still to be awaited.
-    pub fn take<'a>(&self, parts: Parts<'a>, protocol: Protocol, decoded: Decoded<'a>) -> Verdict {
+    pub fn take<'a>(&self, parts: Parts<'a>, protocol: Protocol, decoded: Decoded<'a>, received_at: Moment) -> Verdict {
         let Decoded { channel, mut draft, claims } = decoded;
         let address = match *claims.address.reveal() {
             None => parts.address,
@@ -95,7 +95,7 @@ impl Public {
         self.collector.collect(RawHit {
             protocol,
             channel,
-            received_at: self.clock.now(),
+            received_at,
             address,
             user_agent: Private::new(parts.user_agent),
             cookies: Private::new(parts.cookies),

@@ -11,6 +11,7 @@ use super::request;
 use super::respond::{self, Lasts, Reply};
 use super::tag;
 use crate::hit::claims::Decoded;
+use crate::hit::clock::Moment;
 use crate::hit::field::Protocol;
 use crate::line::collect::Verdict;
 use crate::rules::decode::native::{self, Event, Events};
@@ -50,16 +51,16 @@ impl Public {
     }
 
     async fn pixel(&self, request: &Request<Incoming>, peer: Peer) -> Reply {
-        let verdict = self.collect_pixel(request.uri().query().unwrap_or(""), request::pairs(request.headers()), peer);
+        let verdict = self.collect_pixel(request.uri().query().unwrap_or(""), request::pairs(request.headers()), peer, self.clock.now());
         let outcome = self.collector.settle(verdict.end).await;
         respond::pixel(outcome, &verdict.changes)
     }
 
     /// Takes the hit of a pixel's query and headers.
-    pub fn collect_pixel<'a>(&self, query: &'a str, headers: impl Iterator<Item = (&'a str, &'a [u8])>, peer: Peer) -> Verdict {
+    pub fn collect_pixel<'a>(&self, query: &'a str, headers: impl Iterator<Item = (&'a str, &'a [u8])>, peer: Peer, received_at: Moment) -> Verdict {
         let mut arena = self.arena.borrow_mut();
         let parts = request::read(headers, peer, &self.trusted_proxies, &[], &arena);
-        let verdict = self.take(parts, Protocol::Native, Decoded::of_page(native::from_query(query, &arena)));
+        let verdict = self.take(parts, Protocol::Native, Decoded::of_page(native::from_query(query, &arena)), received_at);
         arena.reset();
         verdict
     }

@@ -169,12 +169,14 @@ impl Id {
         if text.len() != 32 {
             return None;
         }
-        let mut bytes = [0; 16];
-        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            let [high, low] = pair else { return None };
-            *byte = (lower_hex(*high)? << 4) | lower_hex(*low)?;
+        // By a table and without a way out in between: which digits are letters cannot be foreseen.
+        let (mut bytes, mut wrong) = ([0; 16], 0);
+        for (byte, pair) in bytes.iter_mut().zip(text.as_chunks::<2>().0) {
+            let [high, low] = pair.map(|digit| LOWER_HEX[usize::from(digit)]);
+            wrong |= high | low;
+            *byte = (high << 4) | (low & 15);
         }
-        Some(Self(bytes))
+        (wrong < 16).then_some(Self(bytes))
     }
 
     /// The 32 digits as ASCII.
@@ -207,13 +209,16 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-const fn lower_hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+/// The value of a lower-case hex digit; 255 for what is none.
+const LOWER_HEX: [u8; 256] = {
+    let mut table = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
     }
-}
+    table
+};
 
 /// A country as two capital letters (ISO 3166-1 alpha-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

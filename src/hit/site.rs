@@ -81,8 +81,10 @@ impl Site {
     /// Whether `host` is the host of one of the site's origins.
     pub fn owns_host(&self, host: &str) -> bool {
         self.origins.iter().any(|origin| {
-            let authority = origin.split_once("://").map_or("", |(_, rest)| rest);
-            authority.split(':').next().is_some_and(|own| own.eq_ignore_ascii_case(host))
+            // `scheme://host[:port]`
+            let authority = origin.bytes().position(|byte| byte == b':').and_then(|at| origin.get(at + 3..)).unwrap_or("");
+            let (own, port) = authority.split_at_checked(host.len()).unwrap_or_default();
+            !host.is_empty() && own.eq_ignore_ascii_case(host) && (port.is_empty() || port.starts_with(':'))
         })
     }
 }

@@ -68,14 +68,6 @@ pub struct View {
 }
 
 impl Board {
-    /// Adds a portion.
-    pub fn add(&self, portion: Portion) {
-        for (site, counted) in portion.sites {
-            let mut board = self.sites.entry(site).or_default();
-            board.merge(counted);
-        }
-    }
-
     /// What the board shows of a site at `now`.
     pub fn view(&self, site: &str, now: Moment) -> View {
         let minute = now.minute();
@@ -152,40 +144,78 @@ pub struct Portion {
     sites: HashMap<Arc<str>, Counted>,
     /// Keyed for this process, so that a hash says nothing outside of it.
     hasher: RandomState,
+    /// Visitors that the board was told of in this hour, each in its one place: most are met again and again.
+    told: Box<[u64; TOLD]>,
+    hour: i64,
+}
+
+/// 64 KiB a worker.
+const TOLD: usize = 8_192;
+
+/// Hits arrive in the order of the clock: of minutes and hours there is one, or two, the newest last.
+#[derive(Default)]
+struct Counted {
+    minutes: Vec<(i64, Minute)>,
+    hours: Vec<(i64, HourPortion)>,
 }
 
 #[derive(Default)]
-struct Counted {
-    minutes: HashMap<i64, Minute>,
-    hours: HashMap<i64, HourBoard>,
+struct HourPortion {
+    values: [HashMap<Box<str>, u64>; DIMENSIONS.len()],
+    visitors: Vec<u64>,
+    visits: u64,
+    engaged_ms: u64,
+}
+
+/// What belongs to `key`, begun where it is not there.
+fn of<K: Copy + PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
+    let at = list.iter().rposition(|(known, _)| *known == key).unwrap_or_else(|| {
+        list.push((key, V::default()));
+        list.len() - 1
+    });
+    &mut list[at].1
 }
 
 impl Portion {
     pub fn new(hasher: RandomState) -> Self {
-        Self { sites: HashMap::new(), hasher }
+        Self { sites: HashMap::new(), hasher, told: Box::new([0; TOLD]), hour: 0 }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.sites.is_empty()
+    /// Hands over what was gathered, and begins anew.
+    pub fn hand_over(&mut self, board: &Board) {
+        for (site, counted) in self.sites.drain() {
+            board.sites.entry(site).or_default().merge(counted);
+        }
     }
 
-    /// Takes what was gathered and begins anew.
-    pub fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::new(self.hasher.clone()))
+    /// Drops what was gathered: it is not to show. Whom the board was told of before is told again.
+    pub fn drop_all(&mut self) {
+        self.sites.clear();
+        self.told.fill(0);
     }
 
     /// Counts a row.
     pub fn count(&mut self, record: &Record<'_>) {
-        let site = record.text(Text::Site);
-        let counted = self.sites.entry_ref(site).or_default();
-        let minute = counted.minutes.entry(record.received_at.minute()).or_default();
+        let at = record.received_at.hour().0;
+        if self.hour != at {
+            self.hour = at;
+            self.told.fill(0);
+        }
+        let Self { sites, hasher, told, .. } = self;
+        let counted = sites.entry_ref(record.text(Text::Site)).or_default();
+        let minute = of(&mut counted.minutes, record.received_at.minute());
         minute.interactions += 1;
         minute.page_views += u64::from(record.text(Text::Event) == "page_view");
-        let hour = counted.hours.entry(record.received_at.hour().0).or_default();
+        let hour = of(&mut counted.hours, at);
         hour.visits += u64::from(record.starts_visit);
         hour.engaged_ms += record.number(Number::EngagedMs).map_or(0, |ms| u64::from(ms.unsigned_abs()));
         if let Some(visitor) = record.visitor_id {
-            hour.visitors.insert(self.hasher.hash_one(visitor.0));
+            let hash = hasher.hash_one(visitor.0);
+            let told = &mut told[hash as usize % TOLD];
+            if *told != hash {
+                *told = hash;
+                hour.visitors.push(hash);
+            }
         }
         let source = record.text(Text::SourceName);
         let values = [
@@ -207,5 +237,61 @@ impl Portion {
                 *sums.entry(OTHER.into()).or_default() += 1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Board, Portion};
+    use crate::hit::clock::Moment;
+    use crate::hit::field::{Channel, ConsentSource, Device, Id, LegalBasis, Medium, Protocol, Regime};
+    use crate::hit::record::{Number, Record, Text};
+    use crate::hit::scrubbed::Scrubbed;
+    use std::hash::RandomState;
+
+    const NOW: Moment = Moment(1_700_000_000_000_000);
+
+    fn view_of(visitor: u8, at: Moment) -> Record<'static> {
+        let mut texts = [""; Text::COUNT];
+        (texts[Text::Site as usize], texts[Text::Event as usize], texts[Text::PagePath as usize]) = ("acme", "page_view", "/a");
+        Record {
+            received_at: at,
+            occurred_at: at,
+            texts,
+            numbers: [None; Number::COUNT],
+            visitor_id: Some(Id([visitor; 16])),
+            visit_id: None,
+            starts_visit: true,
+            country: None,
+            channel: Channel::Web,
+            medium: Medium::Direct,
+            device: Device::Desktop,
+            is_bot: false,
+            regime: Regime::OptOut,
+            basis: LegalBasis::OptOutRegime,
+            consent_source: ConsentSource::None,
+            may_share: false,
+            protocol: Protocol::Native,
+            properties: vec![],
+            scrubbed: Scrubbed::default(),
+        }
+    }
+
+    #[test]
+    fn visitors_are_told_once_an_hour_and_again_where_what_was_told_was_dropped() {
+        let (board, mut portion) = (Board::default(), Portion::new(RandomState::new()));
+        portion.count(&view_of(1, NOW));
+        portion.drop_all();
+        for visitor in [1, 2, 1] {
+            portion.count(&view_of(visitor, NOW));
+            portion.hand_over(&board);
+        }
+        let view = board.view("acme", NOW);
+        assert_eq!((view.interactions, view.page_views, view.visitors, view.visits), (3, 3, 2, 3));
+        // Each of the two hours that are looked at knows its own.
+        let later = NOW.plus_seconds(2 * 3_600);
+        portion.count(&view_of(1, later));
+        portion.hand_over(&board);
+        assert_eq!((board.view("acme", later).visitors, board.view("acme", later).interactions), (1, 1));
     }
 }

@@ -4,7 +4,7 @@
 //! but through the gate; every hit ends in exactly one outcome. Never waits: who must wait for the disk
 //! gets a ticket.
 
-use super::guard::{Noted, Quotas, Repeats, Seen, Visits};
+use super::guard::{Noted, Quotas, Repeats, Seen, Sought, Visits};
 use super::ids::Ids;
 use super::intake::{Intake, Ticket};
 use super::salts::Salts;
@@ -15,7 +15,6 @@ use crate::hit::private::Private;
 use crate::hit::field::{Channel, Id, IdentityMode, Protocol};
 use crate::hit::outcome::{Outcome, Reason};
 use crate::hit::raw::{Address, HeaderSignals, RawHit};
-use crate::hit::record::Text;
 use crate::hit::scrubbed::Scrubbed;
 use crate::hit::site::{Site, SiteKey, Sites, UNKNOWN_SITE};
 use crate::rules::agent::Classifier;
@@ -25,6 +24,7 @@ use crate::rules::gate::{self, Facts, Interaction};
 use crate::rules::identity::{self, PERSON, SigningKey};
 use crate::rules::person::{self, Person, Said};
 use crate::rules::place::{Atlas, Place, Places};
+use crate::rules::recent::Rate;
 use crate::rules::ruling::{self, Grounds, Ruling, Signals};
 use crate::rules::scrub::Echo;
 use crate::rules::source::Sources;
@@ -77,8 +77,8 @@ pub struct Weighed<'a> {
 /// What may be kept of a hit.
 pub struct Kept<'a> {
     pub interaction: Interaction<'a>,
-    /// The event id is the sender's own, so that a repeat would be known.
-    pub has_own_id: bool,
+    /// The event id, where it is the sender's own: a repeat of it would be known.
+    pub own_id: Option<Sought>,
     /// Of an identify call, where the contract and the ruling let a person be known.
     pub person: Option<Person>,
 }
@@ -102,11 +102,15 @@ impl Judge {
         if suppressions.has_changed().unwrap_or(false) {
             *suppressed = suppressions.borrow_and_update().clone();
         }
+        let told;
         let place = match (*hit.address.reveal(), hit.claims.country) {
-            (None, Some(country)) => Place::told(country),
+            (None, Some(country)) => {
+                told = Place::told(country);
+                &told
+            }
             (Some(_), _) | (None, None) => renewed(places, atlas).locate(std::mem::take(&mut hit.address)),
         };
-        let (kept, changes) = judge((book, suppressed), (index, site), agents, ids, &place, hit, arena);
+        let (kept, changes) = judge((book, suppressed), (index, site), agents, ids, place, hit, arena);
         let result = then(Weighed { site: Some(site), kept, changes });
         arena.reset();
         result
@@ -114,7 +118,12 @@ impl Judge {
 
     /// The place of an address, for a page that tells its visitor which law applies.
     pub fn place(&mut self, address: Private<Address>) -> Place {
-        renewed(&mut self.places, &mut self.atlas).locate(address)
+        *renewed(&mut self.places, &mut self.atlas).locate(address)
+    }
+
+    /// How often a place and a browser were known already.
+    pub const fn rates(&self) -> [Rate; 2] {
+        [self.places.rate(), self.agents.rate()]
     }
 }
 
@@ -214,8 +223,8 @@ impl Collector {
         let record = kept.interaction.record();
         let (key, hour) = (site.key.as_str(), record.received_at.hour());
         let mut noted = None;
-        if kept.has_own_id {
-            match self.book.repeats.look(key, record.text(Text::EventId), record.received_at) {
+        if let Some(sought) = kept.own_id {
+            match self.book.repeats.look(sought, record.received_at) {
                 Seen::Fresh(fresh) => noted = Some(fresh),
                 Seen::Pending(noted) => return End::Repeats { noted, site: site.key.clone(), hour },
                 Seen::Durable => return self.end(key, hour, Outcome::Duplicate),
@@ -290,11 +299,17 @@ fn judge<'a>(
         }
     };
     let (visitor, changes) = identify(book, site, grounds, &found, place, &hit, ids);
+    // Both memories are asked ahead, so that they answer together, while texts are cleaned.
+    let given_id = hit.draft.event_id;
+    let sought = given_id.map(|id| book.repeats.seek(site.key.as_str(), id));
+    let approach = visitor.map(|visitor| book.visits.approach(visitor));
     let echo = Echo::of(hit.user_agent.reveal(), hit.cookies.reveal(), arena);
     // What is brought in from the past belongs to the visits of its own time.
     let attended_at = if hit.protocol == Protocol::Import { occurred_at.unwrap_or(received_at) } else { received_at };
     let mut removed = Scrubbed::default();
-    let own_id = gate::event_id(hit.draft.event_id, echo, &mut removed, arena);
+    let own_id = gate::event_id(given_id, echo, &mut removed, arena);
+    // One too long to be kept is known by its hash.
+    let sought = own_id.and_then(|id| if own_id == given_id { sought } else { Some(book.repeats.seek(site.key.as_str(), id)) });
     let person = match (traits, visitor) {
         (Some(traits), Some(visitor)) if may_be_known(site, grounds, &hit) => {
             let linked = linked(book, suppressed, site, &found, &hit);
@@ -315,14 +330,14 @@ fn judge<'a>(
         agent: agents.classify(user_agent(&hit)),
         sources: &book.sources,
         visitor,
-        visit: visitor.map(|visitor| book.visits.attend(visitor, attended_at)),
+        visit: approach.map(|approach| book.visits.attend(approach, attended_at)),
         referer: hit.referer.reveal(),
         accept_language: hit.accept_language,
         echo,
         removed,
         draft: hit.draft,
     };
-    (Ok(Kept { interaction: gate::mint(facts, arena), has_own_id: own_id.is_some(), person }), changes)
+    (Ok(Kept { interaction: gate::mint(facts, arena), own_id: sought, person }), changes)
 }
 
 /// An opt-out is set again with every hit that carries it, so that no cookie's end ends it; a

@@ -21,6 +21,10 @@ pub struct Repeats {
     hasher: RandomState,
 }
 
+/// An event id that is looked for, as its keyed hash.
+#[derive(Debug, Clone, Copy)]
+pub struct Sought(u64);
+
 /// What is known of an event id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
@@ -53,9 +57,16 @@ impl Repeats {
         Self { slots: (0..slots).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
     }
 
-    /// Looks an event id up, and notes it where it is fresh.
-    pub fn look(&self, site: &str, event_id: &str, now: Moment) -> Seen {
+    /// Begins to look for an event id. Its bucket is on its way from memory while other work is done: the table
+    /// is larger than any cache, so that the look itself would wait for it.
+    pub fn seek(&self, site: &str, event_id: &str) -> Sought {
         let hash = self.hasher.hash_one((site, event_id));
+        std::hint::black_box(self.load(self.bucket(hash)));
+        Sought(hash)
+    }
+
+    /// Looks an event id up, and notes it where it is fresh.
+    pub fn look(&self, Sought(hash): Sought, now: Moment) -> Seen {
         let hour = hour_of(now);
         let word = (hash & HASH_MASK) | (hour << HOUR_SHIFT) | USED;
         let start = self.bucket(hash);
@@ -98,15 +109,14 @@ impl Repeats {
 
     /// Remembers an id that the lake or the journal has already.
     pub fn recall(&self, site: &str, event_id: &str, received_at: Moment) {
-        if let Seen::Fresh(noted) = self.look(site, event_id, received_at) {
+        if let Seen::Fresh(noted) = self.look(self.seek(site, event_id), received_at) {
             self.settle(noted, true);
         }
     }
 
     fn bucket(&self, hash: u64) -> usize {
-        // The low bits are not part of the word, the bucket takes them and more.
-        let buckets = self.slots.len() / BUCKET;
-        (hash.rotate_left(23) as usize % buckets) * BUCKET
+        // The low bits are not part of the word: the bucket takes them, as the high ones of a product, and more.
+        bucket_of(hash.rotate_right(18), self.slots.len() / BUCKET)
     }
 
     fn load(&self, slot: usize) -> u64 {
@@ -116,6 +126,11 @@ impl Repeats {
     fn swap(&self, slot: usize, from: u64, to: u64) -> bool {
         self.slots.get(slot).is_some_and(|word| word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok())
     }
+}
+
+/// The first slot of one of so many buckets, by the high bits of a hash: a division would take longer.
+const fn bucket_of(hash: u64, buckets: usize) -> usize {
+    ((hash as u128 * buckets as u128) >> 64) as usize * BUCKET
 }
 
 fn hour_of(now: Moment) -> u64 {
@@ -135,6 +150,15 @@ pub struct Visits {
     hasher: RandomState,
 }
 
+/// A visitor whose visit is looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Approach {
+    visitor: Id,
+    mark: u64,
+    /// The first slot of the bucket.
+    start: usize,
+}
+
 /// A visit ends after so much silence.
 pub const VISIT_SILENCE_MINUTES: i64 = 30;
 const MINUTE_MASK: u64 = (1 << 21) - 1;
@@ -145,12 +169,18 @@ impl Visits {
         Self { slots: (0..slots).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
     }
 
-    /// The visit of an interaction of `visitor` at `now`, and whether it begins with it.
-    pub fn attend(&self, visitor: Id, now: Moment) -> (Id, bool) {
+    /// Begins to look for a visitor's visit, as `Repeats::seek` does for an event id.
+    pub fn approach(&self, visitor: Id) -> Approach {
         let hash = self.hasher.hash_one(visitor.0);
-        let mark = hash >> 42;
+        // The mark in a word is of the high bits: the bucket takes the low ones.
+        let start = bucket_of(hash.rotate_right(32), self.slots.len() / BUCKET);
+        std::hint::black_box(self.slots.get(start).map_or(0, |word| word.load(Ordering::Relaxed)));
+        Approach { visitor, mark: hash >> 42, start }
+    }
+
+    /// The visit of an interaction of the visitor at `now`, and whether it begins with it.
+    pub fn attend(&self, Approach { visitor, mark, start }: Approach, now: Moment) -> (Id, bool) {
         let minute = now.minute().unsigned_abs() & MINUTE_MASK;
-        let start = (hash as usize % (self.slots.len() / BUCKET)) * BUCKET;
         loop {
             let mut oldest = (start, 0, 0);
             for slot in start..start + BUCKET {
@@ -224,23 +254,23 @@ mod tests {
     #[test]
     fn an_id_is_fresh_once_for_a_day() {
         let repeats = Repeats::new(1 << 20);
-        let Seen::Fresh(noted) = repeats.look("acme", "1", NOW) else { panic!() };
-        assert_eq!(repeats.look("acme", "1", NOW), Seen::Pending(noted));
+        let Seen::Fresh(noted) = repeats.look(repeats.seek("acme", "1"), NOW) else { panic!() };
+        assert_eq!(repeats.look(repeats.seek("acme", "1"), NOW), Seen::Pending(noted));
         assert_eq!(repeats.fate(noted), None);
         repeats.settle(noted, true);
         assert_eq!(repeats.fate(noted), Some(true));
-        assert_eq!(repeats.look("acme", "1", NOW), Seen::Durable);
-        assert_eq!(repeats.look("acme", "1", NOW.plus_seconds(23 * 3_600)), Seen::Durable);
-        assert!(matches!(repeats.look("other", "1", NOW), Seen::Fresh(_)));
-        assert!(matches!(repeats.look("acme", "1", NOW.plus_seconds(26 * 3_600)), Seen::Fresh(_)));
+        assert_eq!(repeats.look(repeats.seek("acme", "1"), NOW), Seen::Durable);
+        assert_eq!(repeats.look(repeats.seek("acme", "1"), NOW.plus_seconds(23 * 3_600)), Seen::Durable);
+        assert!(matches!(repeats.look(repeats.seek("other", "1"), NOW), Seen::Fresh(_)));
+        assert!(matches!(repeats.look(repeats.seek("acme", "1"), NOW.plus_seconds(26 * 3_600)), Seen::Fresh(_)));
     }
 
     #[test]
     fn an_id_that_did_not_become_durable_may_come_again() {
         let repeats = Repeats::new(1 << 20);
-        let Seen::Fresh(noted) = repeats.look("acme", "1", NOW) else { panic!() };
+        let Seen::Fresh(noted) = repeats.look(repeats.seek("acme", "1"), NOW) else { panic!() };
         repeats.settle(noted, false);
-        assert!(matches!(repeats.look("acme", "1", NOW), Seen::Fresh(_)));
+        assert!(matches!(repeats.look(repeats.seek("acme", "1"), NOW), Seen::Fresh(_)));
     }
 
     #[test]
@@ -248,27 +278,27 @@ mod tests {
         let repeats = Repeats::new(64 * 16);
         for number in 0..10_000 {
             let now = NOW.plus_seconds(number * 10);
-            let Seen::Fresh(noted) = repeats.look("acme", &number.to_string(), now) else { panic!("{number}") };
+            let Seen::Fresh(noted) = repeats.look(repeats.seek("acme", &number.to_string()), now) else { panic!("{number}") };
             repeats.settle(noted, true);
         }
         let last = NOW.plus_seconds(99_990);
-        assert_eq!(repeats.look("acme", "9999", last), Seen::Durable);
-        assert!(matches!(repeats.look("acme", "0", last), Seen::Fresh(_)));
+        assert_eq!(repeats.look(repeats.seek("acme", "9999"), last), Seen::Durable);
+        assert!(matches!(repeats.look(repeats.seek("acme", "0"), last), Seen::Fresh(_)));
     }
 
     #[test]
     fn a_visit_ends_after_half_an_hour_of_silence() {
         let visits = Visits::new(1 << 16);
         let visitor = Id([3; 16]);
-        let (first, begins) = visits.attend(visitor, NOW);
+        let (first, begins) = visits.attend(visits.approach(visitor), NOW);
         assert!(begins);
         for minutes in [1, 29, 59, 89] {
-            assert_eq!(visits.attend(visitor, NOW.plus_seconds(minutes * 60)), (first, false), "{minutes}");
+            assert_eq!(visits.attend(visits.approach(visitor), NOW.plus_seconds(minutes * 60)), (first, false), "{minutes}");
         }
-        assert_eq!(visits.attend(visitor, NOW.plus_seconds(-60)), (first, false));
-        let (second, begins) = visits.attend(visitor, NOW.plus_seconds(121 * 60));
+        assert_eq!(visits.attend(visits.approach(visitor), NOW.plus_seconds(-60)), (first, false));
+        let (second, begins) = visits.attend(visits.approach(visitor), NOW.plus_seconds(121 * 60));
         assert!(begins && second != first);
-        assert!(visits.attend(Id([4; 16]), NOW).1);
+        assert!(visits.attend(visits.approach(Id([4; 16])), NOW).1);
     }
 
     #[test]

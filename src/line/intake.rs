@@ -234,9 +234,7 @@ impl Intake {
 
     /// Moves what was tallied into the group being filled; every 100 ms, and before the end.
     pub fn turn_in_tallies(&self) {
-        if !self.portion.borrow().is_empty() {
-            self.board.add(self.portion.borrow_mut().take());
-        }
+        self.portion.borrow_mut().hand_over(&self.board);
         let counts = std::mem::take(&mut *self.tallies.borrow_mut());
         let mut unwritten = self.unwritten.borrow_mut();
         ledger::merge(&mut unwritten, counts);
@@ -307,7 +305,7 @@ impl Intake {
             tracing::error!(worker = self.worker, "the journal takes no hits: they are answered 503 until it does");
         }
         // What failed must not show: with it goes what came since the board was last told.
-        self.portion.borrow_mut().take();
+        self.portion.borrow_mut().drop_all();
         let mut unwritten = self.unwritten.borrow_mut();
         ledger::merge(&mut unwritten, std::mem::take(&mut group.tallies));
         for ((site, hour), account) in &group.stored {

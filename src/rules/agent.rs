@@ -140,6 +140,12 @@ impl Classifier {
     }
 }
 
+impl Default for Agent {
+    fn default() -> Self {
+        Self::UNKNOWN
+    }
+}
+
 impl Agent {
     /// What an absent, empty or unreadable user agent says.
     pub const UNKNOWN: Self = Self {

@@ -16,6 +16,7 @@ use crate::hit::record::{Number, Record, Text};
 use crate::hit::scrubbed::Scrubbed;
 use crate::hit::site::Site;
 use bumpalo::Bump;
+use std::borrow::Cow;
 
 /// One interaction that may be kept. Private inside: what is in here passed the gate.
 pub struct Interaction<'a>(Record<'a>);
@@ -54,9 +55,10 @@ pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
     let removed = &mut scrubbed;
     let [page, referrer, target] = [raw_page, draft.referrer_url, draft.target_url]
         .map(|url| url.map_or_else(CleanUrl::default, |url| scrub::url(url, facts.echo, removed, arena)));
+    let query = raw_page.map_or("", scrub::query_of);
     let [utm_source, utm_medium, utm_campaign, utm_term, utm_content] =
         ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"]
-            .map(|key| raw_page.map_or("", |url| scrub::parameter(url, key, UTM_LENGTH_MAX, facts.echo, removed, arena)));
+            .map(|key| scrub::parameter(query, key, UTM_LENGTH_MAX, facts.echo, removed, arena));
     let [event, page_title, element] =
         [(draft.event, EVENT_LENGTH_MAX), (draft.page_title, TITLE_LENGTH_MAX), (draft.element, ELEMENT_LENGTH_MAX)]
             .map(|(text, length_max)| text.map_or("", |text| scrub::text(text, length_max, facts.echo, removed, arena)));
@@ -70,6 +72,11 @@ pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
         |host| facts.site.owns_host(host),
     );
 
+    let source_name = match source.name {
+        Some(Cow::Borrowed(name)) => name,
+        Some(Cow::Owned(name)) => arena.alloc_str(&name),
+        None => "",
+    };
     let mut texts = [""; Text::COUNT];
     for (column, value) in [
         (Text::Site, facts.site.key.as_str()),
@@ -81,7 +88,7 @@ pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
         (Text::PageTitle, page_title),
         (Text::ReferrerUrl, referrer.url),
         (Text::ReferrerHost, referrer.host),
-        (Text::SourceName, source.name.as_deref().map_or("", |name| arena.alloc_str(name))),
+        (Text::SourceName, source_name),
         (Text::UtmSource, utm_source),
         (Text::UtmMedium, utm_medium),
         (Text::UtmCampaign, utm_campaign),
@@ -165,7 +172,8 @@ const fn given(text: &str) -> Option<&str> {
 /// The first language of `en-US,en;q=0.9`: language and region only (BCP 47), since longer tags and
 /// the whole list tell people apart.
 fn language(input: Option<&str>) -> &str {
-    let first = input.unwrap_or("").split([',', ';']).next().unwrap_or("").trim();
+    let input = input.unwrap_or("");
+    let first = input.get(..input.bytes().position(|byte| matches!(byte, b',' | b';')).unwrap_or(input.len())).unwrap_or("").trim();
     let mut end = 0;
     for (at, subtag) in first.split('-').enumerate() {
         let fits = match at {

@@ -14,8 +14,8 @@ use crate::hit::scrubbed::Kind;
 /// Where a finding begins and ends, and what it is.
 pub type Finding = (usize, usize, Kind);
 
-/// The first finding at or after byte `from`.
-pub fn next_finding(input: &str, from: usize, place: Place) -> Option<Finding> {
+/// The first finding at or after byte `from` of a text that has these traits.
+pub fn next_finding(input: &str, from: usize, place: Place, traits: Traits) -> Option<Finding> {
     let bytes = input.as_bytes();
     let before = input.get(..from).and_then(|head| head.chars().next_back());
     let mut is_in_word = before.is_some_and(char::is_alphanumeric);
@@ -29,7 +29,7 @@ pub fn next_finding(input: &str, from: usize, place: Place) -> Option<Finding> {
                 continue;
             }
             Class::Letter => {
-                let found = if is_in_word { None } else { word(input, at) };
+                let found = if is_in_word || !traits.has(Traits::DIGIT | Traits::RUN) { None } else { word(input, at, traits) };
                 (is_in_word, is_in_number) = (true, false);
                 if found.is_none() {
                     at += 1;
@@ -41,7 +41,7 @@ pub fn next_finding(input: &str, from: usize, place: Place) -> Option<Finding> {
                 found
             }
             Class::Digit => {
-                let found = if is_in_number { None } else { digits(input, at, is_in_word, place) };
+                let found = if is_in_number { None } else { digits(input, at, is_in_word, place, traits) };
                 (is_in_word, is_in_number) = (true, true);
                 found
             }
@@ -56,7 +56,7 @@ pub fn next_finding(input: &str, from: usize, place: Place) -> Option<Finding> {
                 let found = match character {
                     '＠' | '﹫' => email_around(input, from, at, character.len_utf8()),
                     '＋' => phone_of_world(input, at),
-                    _ if is_digit && !is_in_number => digits(input, at, is_in_word, place),
+                    _ if is_digit && !is_in_number => digits(input, at, is_in_word, place, traits),
                     _ => None,
                 };
                 is_in_word = character.is_alphanumeric();
@@ -74,6 +74,92 @@ pub fn next_finding(input: &str, from: usize, place: Place) -> Option<Finding> {
         at += 1;
     }
     None
+}
+
+/// What stands in a text, gathered by one look at each of its bytes: most patterns need what most texts do
+/// not have, and most texts have nothing that any pattern needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traits(u16);
+
+impl Traits {
+    const DIGIT: u16 = 1;
+    /// `:`
+    pub const COLON: u16 = 1 << 1;
+    /// `/` or `\`
+    pub const SLASH: u16 = 1 << 2;
+    /// `%` or `+`: a text that may stand for another.
+    pub const ENCODED: u16 = 1 << 3;
+    /// `@`
+    pub const AT: u16 = 1 << 4;
+    const OTHER_SIGN: u16 = 1 << 5;
+    const WIDE: u16 = 1 << 6;
+    /// `--`, as before the name of a key.
+    const DASHES: u16 = 1 << 7;
+    /// `RUN_LENGTH` or more letters, digits, `_`, `-` and `.` in one breath: the shortest token there is.
+    const RUN: u16 = 1 << 8;
+    /// What parts a URL, and begins no finding: `?`, `#` and `;`, and a capital letter in its host.
+    pub const QUERY: u16 = 1 << 9;
+    pub const FRAGMENT: u16 = 1 << 10;
+    pub const PARAMETER: u16 = 1 << 11;
+    pub const CAPITAL: u16 = 1 << 12;
+
+    pub fn of(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        let (mut traits, mut before) = (0, 0);
+        for byte in bytes {
+            let trait_of = TRAITS[usize::from(*byte)];
+            // A dash has a bit of its own here, which counts where it meets another.
+            traits |= (trait_of & !Self::DASHES) | (trait_of & before & Self::DASHES);
+            before = trait_of;
+        }
+        Self(if has_run(bytes) { traits | Self::RUN } else { traits })
+    }
+
+    /// Whether the text has one of these.
+    pub const fn has(self, traits: u16) -> bool {
+        self.0 & traits != 0
+    }
+
+    /// Whether nothing in the text, and in no part of it, can be a finding.
+    pub const fn is_plain(self) -> bool {
+        self.0 & (Self::QUERY - 1) == 0
+    }
+}
+
+const TRAITS: [u16; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'0'..=b'9' => Traits::DIGIT,
+            b'A'..=b'Z' => Traits::CAPITAL,
+            b':' => Traits::COLON,
+            b'/' | b'\\' => Traits::SLASH,
+            b'%' | b'+' => Traits::ENCODED,
+            b'@' => Traits::AT,
+            b'=' | b'(' | b'&' => Traits::OTHER_SIGN,
+            b'-' => Traits::DASHES,
+            b'?' => Traits::QUERY,
+            b'#' => Traits::FRAGMENT,
+            b';' => Traits::PARAMETER,
+            0x80..=0xff => Traits::WIDE,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    table
+};
+
+const RUN_LENGTH: usize = 20;
+
+/// Every run of so many bytes covers one of every so many places.
+fn has_run(bytes: &[u8]) -> bool {
+    let fits = |byte: &&u8| is_token_byte(**byte) || **byte == b'.';
+    let length_at = |at: usize| {
+        let (head, tail) = bytes.split_at_checked(at).unwrap_or_default();
+        head.iter().rev().take(RUN_LENGTH).take_while(fits).count() + tail.iter().take(RUN_LENGTH).take_while(fits).count()
+    };
+    (RUN_LENGTH - 1..bytes.len()).step_by(RUN_LENGTH).any(|at| fits(&&bytes[at]) && length_at(at) >= RUN_LENGTH)
 }
 
 /// What a byte may begin.
@@ -102,11 +188,11 @@ const CLASS: [Class; 256] = {
     table
 };
 
-fn digits(input: &str, at: usize, is_glued: bool, place: Place) -> Option<Finding> {
+fn digits(input: &str, at: usize, is_glued: bool, place: Place, traits: Traits) -> Option<Finding> {
     if let Some((end, kind)) = numbers::number(input, at, is_glued, place) {
         return Some((at, end, kind));
     }
-    if is_glued { None } else { ipv6(input.get(at..)?).map(|length| (at, at + length, Kind::Ip)) }
+    if is_glued || !traits.has(Traits::COLON) { None } else { ipv6(input.get(at..)?).map(|length| (at, at + length, Kind::Ip)) }
 }
 
 fn sign(input: &str, from: usize, at: usize, is_in_word: bool, place: Place) -> Option<Finding> {
@@ -186,7 +272,7 @@ fn ipv6(rest: &str) -> Option<usize> {
 }
 
 /// What begins with a letter: tokens by their well-known first letters, IBANs, IPv6.
-fn word(input: &str, at: usize) -> Option<Finding> {
+fn word(input: &str, at: usize, traits: Traits) -> Option<Finding> {
     let rest = input.get(at..)?;
     let bytes = rest.as_bytes();
     if let [first, second, third, fourth, ..] = bytes
@@ -201,7 +287,7 @@ fn word(input: &str, at: usize) -> Option<Finding> {
     if let Some((start, end)) = found.or_else(|| token(rest)) {
         return Some((at + start, at + end, Kind::Token));
     }
-    ipv6(rest).map(|length| (at, at + length, Kind::Ip))
+    if traits.has(Traits::COLON) { ipv6(rest).map(|length| (at, at + length, Kind::Ip)) } else { None }
 }
 
 /// Whether no web token was looked for from earlier in the same run: it ended where this one would, so the
@@ -325,20 +411,21 @@ fn given_away(input: &str, at: usize) -> Option<Finding> {
     let length = bare.bytes().rev().take(NAME_LENGTH_MAX).take_while(|byte| is_token_byte(*byte) || matches!(byte, b'.' | b'[' | b']')).count();
     let name = bare.get(bare.len() - length..).filter(|name| !name.is_empty() && !name.contains("]") | name.contains('['))?;
     let is_assigned = input.as_bytes().get(at) == Some(&b'=') || is_quoted;
+    let blank: usize = input.as_bytes().get(at + 1..)?.iter().take(8).take_while(|byte| matches!(byte, b' ' | b'"' | b'\'' | b'\\' | b'=' | b':')).count();
+    let start = at + 1 + blank;
+    let rest = input.get(start..)?;
+    let scheme = SCHEMES.iter().find(|scheme| rest.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)) && rest.as_bytes().get(scheme.len()) == Some(&b' '));
+    // The name last, for that takes longest: most of what has a colon is a title without a digit behind it.
+    if !is_assigned && scheme.is_none() && !has_digit_soon(rest) {
+        return None;
+    }
     let asks = if is_assigned { asks_for_a_person(name) } else { asks_for_a_credential(name) || name.eq_ignore_ascii_case("authorization") };
     if !asks || name.starts_with("[redacted") {
         return None;
     }
-    let blank: usize = input.as_bytes().get(at + 1..)?.iter().take(8).take_while(|byte| matches!(byte, b' ' | b'"' | b'\'' | b'\\' | b'=' | b':')).count();
-    let start = at + 1 + blank;
-    let rest = input.get(start..)?;
-    let scheme = SCHEMES.iter().find(|scheme| rest.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)));
-    let (length, kind) = if let Some(scheme) = scheme && rest.as_bytes().get(scheme.len()) == Some(&b' ') {
-        (scheme.len() + 1 + value_length(rest.get(scheme.len() + 1..)?), Kind::Token)
-    } else if is_assigned || has_digit_soon(rest) {
-        (value_length(rest), Kind::Key)
-    } else {
-        return None;
+    let (length, kind) = match scheme {
+        Some(scheme) => (scheme.len() + 1 + value_length(rest.get(scheme.len() + 1..)?), Kind::Token),
+        None => (value_length(rest), Kind::Key),
     };
     if !is_assigned && length < 3 {
         return None;
@@ -388,9 +475,10 @@ fn home_folder(input: &str, at: usize, is_in_word: bool) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::{IBANS, next_finding};
+    use super::{IBANS, Traits, next_finding};
     use crate::hit::scrubbed::Kind;
     use crate::rules::numbers::Place;
+    use proptest::prelude::*;
 
     #[test]
     fn countries_are_sorted() {
@@ -412,11 +500,49 @@ mod tests {
             ("call (020) 7946 0958", "(020) 7946 0958", Kind::Phone),
             ("x 2001:db8:1:2::3 y", "2001:db8:1:2::3", Kind::Ip),
         ] {
-            let found_there = next_finding(text, 0, Place::Prose).map(|(start, end, kind)| (&text[start..end], kind));
+            let found_there = next_finding(text, 0, Place::Prose, Traits::of(text)).map(|(start, end, kind)| (&text[start..end], kind));
             assert_eq!(found_there, Some((found, kind)), "{text}");
         }
         for text in ["input[name=email]", "hero@2x.png", "Password: how to", "/home/products", "https://a.example/home/garden", "a::b", "pkg@1.2.3"] {
-            assert_eq!(next_finding(text, 0, Place::Prose), None, "{text}");
+            assert_eq!(next_finding(text, 0, Place::Prose, Traits::of(text)), None, "{text}");
+        }
+    }
+    #[test]
+    fn what_makes_a_text_plain() {
+        for (text, is_plain) in [
+            ("page_view", true), ("Winter ink - Acme shop", true), ("www.shop.example", true), ("", true), ("a-b-c, d; e?", true),
+            ("a--b", false), ("4", false), ("a:b", false), ("Größe", false), ("a_word_of_twenty.byt", false), ("a_word_of_twenty.by", true),
+            ("x/y", false), ("50%", false), ("a & b", false),
+        ] {
+            assert_eq!(Traits::of(text).is_plain(), is_plain, "{text}");
+        }
+        for before in 0..45 {
+            for length in [19, 20, 21, 64] {
+                let text = format!("{} {} ", " ".repeat(before), "x".repeat(length));
+                assert_eq!(Traits::of(&text).has(Traits::RUN), length >= 20, "{before} {length}");
+            }
+        }
+    }
+
+    proptest! {
+        /// What is left out for a trait that a text does not have would have found nothing.
+        #[test]
+        fn traits_hide_no_finding(
+            parts in proptest::collection::vec(prop_oneof![
+                "\\PC{0,9}", "[a-zA-Z0-9._-]{0,40}", "[0-9 .:/+()-]{0,20}", "[0-9a-f:]{0,20}", "[A-Z]{2}[0-9]{2}[A-Z0-9]{10,20}",
+                Just("-----BEGIN RSA".to_owned()), Just("bearer a1b2c3d4e5".to_owned()), Just("a@b.cd".to_owned()), Just("token=".to_owned()),
+                Just("DE89370400440532013000".to_owned()), Just("4242424242424242".to_owned()), Just("AKIAIOSFODNN7EXAMPLE".to_owned()),
+                Just("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0".to_owned()), Just("/home/jane".to_owned()), Just("2001:db8:1:2::3".to_owned()),
+            ], 0..5),
+            from in 0_usize..4,
+        ) {
+            let text = parts.concat();
+            let from = if text.is_char_boundary(from) { from } else { 0 };
+            for place in [Place::Prose, Place::Path] {
+                let found = next_finding(&text, from, place, Traits(u16::MAX));
+                prop_assert_eq!(next_finding(&text, from, place, Traits::of(&text)), found);
+                prop_assert!(found.is_none() || !Traits::of(&text).is_plain(), "{}", text);
+            }
         }
     }
 }

@@ -6,22 +6,25 @@
 //! what cannot be looked up is an unknown place. Never gives the full address onward.
 #![expect(clippy::disallowed_types, reason = "this is where an address is cut")]
 
+use super::recent::{Rate, Recent};
 use super::regime::{self, Law};
 use crate::hit::field::Country;
 use crate::hit::private::Private;
 use crate::hit::raw::Address;
 use maxminddb::Reader;
 use serde::Deserialize;
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroUsize;
+use std::num::NonZeroU64;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Where a hit came from, as far as may be known.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Place {
-    /// The cut network as CIDR: `203.0.113.0/24`, `2001:db8:1::/48`.
-    pub network: Option<Arc<str>>,
+    pub network: Option<Cidr>,
     pub country: Option<Country>,
     /// The strictest of the country's law and of those where the network is registered or which it
     /// represents (an army's base abroad); an unknown place is the strictest.
@@ -35,18 +38,50 @@ impl Place {
     }
 }
 
-/// Finds places for one worker. Remembers the last networks: 4,096 entries of about 150 bytes
-/// (key, text, list nodes), under 1 MiB. A network is no person: /24 is 256 addresses at least.
-pub struct Places {
-    atlas: Arc<Atlas>,
-    known: lru::LruCache<Network, Place>,
+/// A cut network as CIDR: `203.0.113.0/24`, `2001:db8:1::/48`. Its text stands in itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    /// `ffff:ffff:ffff::/48` is the longest.
+    text: [u8; 19],
+    length: u8,
 }
 
-const KNOWN_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4_095);
+impl Cidr {
+    fn of(network: Network) -> Self {
+        let mut cidr = Self { text: [0; 19], length: 0 };
+        let mut room = &mut cidr.text[..];
+        let written = match network.0 {
+            IpAddr::V4(v4) => write!(room, "{v4}/24"),
+            IpAddr::V6(v6) => write!(room, "{v6}/48"),
+        };
+        let left = room.len();
+        // There is room for each; a network without its text would be an unknown one.
+        cidr.length = if written.is_ok() { (cidr.text.len() - left) as u8 } else { 0 };
+        cidr
+    }
+}
+
+impl Deref for Cidr {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.text.get(..usize::from(self.length)).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or("")
+    }
+}
+
+/// Finds places for one worker. Remembers 16,384 networks of 48 bytes, key and place: 768 KiB. A
+/// network is no person: /24 is 256 addresses at least.
+pub struct Places {
+    atlas: Arc<Atlas>,
+    known: Recent<Place>,
+    nowhere: Place,
+}
+
+const KNOWN_MAX: usize = 16_384;
 
 impl Places {
     pub fn new(atlas: Arc<Atlas>) -> Self {
-        Self { atlas, known: lru::LruCache::new(KNOWN_MAX) }
+        Self { atlas, known: Recent::new(KNOWN_MAX, RandomState::new().hash_one(0)), nowhere: Place::default() }
     }
 
     /// Looks in another atlas from now on.
@@ -57,18 +92,21 @@ impl Places {
 
     /// The place of an address, which is given up for it.
     #[expect(clippy::needless_pass_by_value, reason = "the address ends here")]
-    pub fn locate(&mut self, address: Private<Address>) -> Place {
+    pub fn locate(&mut self, address: Private<Address>) -> &Place {
+        let Self { atlas, known, nowhere } = self;
         let Some(address) = *address.reveal() else {
-            return Place::default();
+            return nowhere;
         };
         let network = Network::of(address);
-        if let Some(place) = self.known.get(&network) {
-            return place.clone();
-        }
-        let (country, law) = self.atlas.look_up(network);
-        let place = Place { network: Some(network.cidr().into()), country, law };
-        self.known.put(network, place.clone());
-        place
+        known.get_or(network.number(), || {
+            let (country, law) = atlas.look_up(network);
+            Place { network: Some(Cidr::of(network)), country, law }
+        })
+    }
+
+    /// How often a network was known.
+    pub const fn rate(&self) -> Rate {
+        self.known.rate
     }
 }
 
@@ -90,11 +128,13 @@ impl Network {
         }
     }
 
-    fn cidr(self) -> String {
-        match self.0 {
-            IpAddr::V4(v4) => format!("{v4}/24"),
-            IpAddr::V6(v6) => format!("{v6}/48"),
-        }
+    /// The 24 or 48 bits of it, and which of both it is: no two networks have one number.
+    const fn number(self) -> NonZeroU64 {
+        let (bits, kind) = match self.0 {
+            IpAddr::V4(v4) => (v4.to_bits() as u64, 1),
+            IpAddr::V6(v6) => ((v6.to_bits() >> 80) as u64, 2),
+        };
+        NonZeroU64::MIN.saturating_add((kind << 48) | bits)
     }
 }
 
@@ -228,7 +268,7 @@ impl Traits {
 
 #[cfg(test)]
 mod tests {
-    use super::{Atlas, Network, Place, Places};
+    use super::{Atlas, Cidr, Network, Place, Places};
     use crate::hit::private::Private;
     use crate::rules::regime::Law;
     use std::path::Path;
@@ -243,9 +283,11 @@ mod tests {
             ("2001:0:4136:e378:8000:63bf:34ff:8eb2", "203.0.113.0/24"),
             ("64:ff9b::cb00:714d", "203.0.113.0/24"),
             ("2001:db8:1:2::3", "2001:db8:1::/48"),
+            ("fe80:ffff:ffff:2::3", "fe80:ffff:ffff::/48"),
+            ("255.255.255.255", "255.255.255.0/24"),
             ("::1", "::/48"),
         ] {
-            assert_eq!(Network::of(address.parse().unwrap()).cidr(), cidr, "{address}");
+            assert_eq!(&*Cidr::of(Network::of(address.parse().unwrap())), cidr, "{address}");
         }
     }
 
@@ -261,7 +303,7 @@ mod tests {
                 assert_eq!(place.country.as_ref().map(|country| country.code()), country, "{address}");
             }
         }
-        assert_eq!(places.locate(Private::new(None)), Place::default());
+        assert_eq!(places.locate(Private::new(None)), &Place::default());
     }
 
     #[test]
@@ -283,7 +325,7 @@ mod tests {
             ("2001:db8:1:2::3", Some("US"), Law::OptOut),
             ("2001:db8:2::1", None, Law::OptIn),
         ] {
-            let Place { country: found, law: asked, .. } = places.locate(Private::new(Some(address.parse().unwrap())));
+            let Place { country: found, law: asked, .. } = *places.locate(Private::new(Some(address.parse().unwrap())));
             assert_eq!((found.as_ref().map(|country| country.code()), asked), (country, law), "{address}");
         }
     }

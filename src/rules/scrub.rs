@@ -10,41 +10,67 @@
 
 use super::names::asks_for_a_person;
 use super::numbers::Place;
-use super::patterns::next_finding;
+use super::patterns::{Traits, next_finding};
 use super::words::{self, Word};
 use crate::hit::scrubbed::{Kind, Scrubbed};
 use bumpalo::Bump;
 use bumpalo::collections::String as ArenaString;
 
 /// What of the request itself must not come back inside a field.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Echo<'a> {
     /// The user agent, and the values of the cookies: each of 8 bytes or more.
     agent: Option<&'a [u8]>,
     values: &'a [&'a [u8]],
+    /// The length of the shortest of them: most texts are shorter.
+    shortest: usize,
     /// One bit for the first two bytes of each: most places of a text are passed by this alone.
     begins: [u64; 4],
+}
+
+/// Nothing.
+impl Default for Echo<'_> {
+    fn default() -> Self {
+        Self { agent: None, values: &[], shortest: usize::MAX, begins: [0; 4] }
+    }
 }
 
 impl<'a> Echo<'a> {
     /// Of the `User-Agent` header and the `Cookie` headers. Short ones (flags, counters, language codes)
     /// stand in honest texts by chance.
     pub fn of(user_agent: &'a [u8], cookies: &'a [&'a [u8]], arena: &'a Bump) -> Self {
-        let pairs = cookies.iter().flat_map(|header| header.split(|byte| *byte == b';'));
-        let values = pairs.map(|pair| pair.splitn(2, |byte| *byte == b'=').nth(1).unwrap_or(pair)).filter(|value| value.len() >= 8);
         let mut gathered = bumpalo::collections::Vec::new_in(arena);
-        gathered.extend(values);
-        let mut echo = Self { agent: Some(user_agent).filter(|agent| agent.len() >= 12), values: gathered.into_bump_slice(), begins: [0; 4] };
-        for [first, second, ..] in echo.agent.iter().chain(echo.values).filter_map(|needle| needle.first_chunk::<2>()) {
+        for header in cookies {
+            let mut at = 0;
+            while at <= header.len() {
+                let rest = header.get(at..).unwrap_or_default();
+                let pair = rest.get(..memchr::memchr(b';', rest).unwrap_or(rest.len())).unwrap_or_default();
+                at += pair.len() + 1;
+                let value = memchr::memchr(b'=', pair).and_then(|end| pair.get(end + 1..)).unwrap_or(pair);
+                if value.len() >= 8 {
+                    gathered.push(value);
+                }
+            }
+        }
+        let mut echo = Self { agent: Some(user_agent).filter(|agent| agent.len() >= 12), values: gathered.into_bump_slice(), ..Self::default() };
+        for needle in echo.agent.iter().chain(echo.values) {
+            let [first, second, ..] = needle else { continue };
             let bit = begin(*first, *second);
             echo.begins[bit / 64] |= 1 << (bit % 64);
+            echo.shortest = echo.shortest.min(needle.len());
         }
         echo
     }
 
+    /// Whether a text of so many bytes, however it is decoded, has no room for any of them: decoded it has
+    /// fewer bytes or as many.
+    const fn is_longer_than(&self, text: &str) -> bool {
+        text.len() < self.shortest
+    }
+
     /// Whether one of the needles for which `is_asked` stands in `hay`.
     fn stands_in(&self, hay: &[u8], is_asked: impl Fn(&[u8]) -> bool) -> bool {
-        self.begins != [0; 4]
+        hay.len() >= self.shortest
             && hay.windows(8).enumerate().any(|(at, window)| {
                 let bit = begin(window[0], window[1]);
                 self.begins[bit / 64] >> (bit % 64) & 1 == 1
@@ -66,14 +92,18 @@ pub fn text<'a>(input: &'a str, length_max: usize, echo: Echo<'_>, removed: &mut
         removed.count(Kind::Echo);
         return cut(Kind::Echo.mark(), length_max);
     }
-    let mut left = cut(clean(input, echo, removed, arena), length_max);
+    let traits = Traits::of(input);
+    if traits.is_plain() {
+        return cut(input, length_max);
+    }
+    let mut left = cut(clean(input, traits, echo, removed, arena), length_max);
     if left == input {
         return left;
     }
     // What is left beside a finding may be another (`1::2::3` is no address, `1::` is one), and a cut may
     // make one (twenty digits are no card, the first sixteen of them are): looked at until nothing is found.
     for _ in 1..PASSES_MAX {
-        let again = clean(left, echo, removed, arena);
+        let again = clean(left, Traits::of(left), echo, removed, arena);
         if again == left {
             return left;
         }
@@ -113,25 +143,27 @@ pub fn url<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'
             return CleanUrl { url: text(bare, URL_LENGTH_MAX, echo, removed, arena), ..CleanUrl::default() };
         }
     };
-    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let traits = Traits::of(rest);
+    let parted = |text: &'a str, by: u8, has: u16| if traits.has(has) { split_at(text, by) } else { None }.unwrap_or((text, ""));
+    let (rest, fragment) = parted(rest, b'#', Traits::FRAGMENT);
     if !fragment.is_empty() {
         removed.count(Kind::Fragment);
     }
-    let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (before_query, query) = parted(rest, b'?', Traits::QUERY);
     if echoes_over_segments(before_query, echo, arena) {
         removed.count(Kind::Echo);
         return CleanUrl { url: Kind::Echo.mark(), ..CleanUrl::default() };
     }
-    let path_at = before_query.find('/').unwrap_or(before_query.len());
+    let path_at = memchr::memchr(b'/', before_query.as_bytes()).unwrap_or(before_query.len());
     let (authority, raw_path) = before_query.split_at(path_at);
-    let (user, authority) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (user, authority) = if traits.has(Traits::AT) { authority.rsplit_once('@') } else { None }.unwrap_or(("", authority));
     if !user.is_empty() {
         removed.count(Kind::User);
     }
-    let host = clean_host(authority, echo, removed, arena);
+    let host = clean_host(authority, traits, echo, removed, arena);
     // A file's path is a folder's on somebody's machine.
     let place = if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("file")) { Place::Prose } else { Place::Path };
-    let path = cut(clean_path(raw_path, words::word_of_host(host), place, echo, removed, arena), URL_LENGTH_MAX);
+    let path = cut(clean_path(raw_path, traits, words::word_of_host(host), place, echo, removed, arena), URL_LENGTH_MAX);
 
     let mut whole = ArenaString::with_capacity_in(input.len() + 1, arena);
     if let Some(scheme) = scheme {
@@ -139,13 +171,16 @@ pub fn url<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'
         whole.push_str("://");
     }
     whole.push_str(host);
-    if let Some(port) = port_of(authority) {
+    if traits.has(Traits::COLON)
+        && let Some(port) = port_of(authority)
+    {
         whole.push(':');
         whole.push_str(port);
     }
     whole.push_str(path);
     let mut joiner = '?';
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+    let pairs = if query.is_empty() { None } else { Some(query.split('&').filter(|pair| !pair.is_empty())) };
+    for pair in pairs.into_iter().flatten() {
         match pair.split_once('=') {
             Some((key, value)) if QUERY_KEYS_KEPT.contains(&key) && !tells(value, arena) && !echoes(value, echo, arena) => {
                 whole.push(joiner);
@@ -161,20 +196,24 @@ pub fn url<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'
     CleanUrl { url: cut(whole.into_bump_str(), URL_LENGTH_MAX), host, path }
 }
 
-/// The value of one of the allowed query parameters, decoded and cleaned; the first one counts.
-pub fn parameter<'a>(url: &'a str, key: &str, length_max: usize, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
-    let Some(value) = query_value(url, key, arena) else { return "" };
+/// The query of a URL; empty where it has none.
+pub fn query_of(url: &str) -> &str {
+    let end = memchr::memchr(b'#', url.as_bytes()).unwrap_or(url.len());
+    url.get(..end).and_then(|url| url.split_once('?')).map_or("", |(_, query)| query)
+}
+
+/// The value of one of the allowed parameters of a query, decoded and cleaned; the first one counts.
+pub fn parameter<'a>(query: &'a str, key: &str, length_max: usize, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    if query.is_empty() {
+        return "";
+    }
+    let Some((_, value)) = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == key) else { return "" };
+    let value = decode_component(value, arena);
     if words::is_random(value) {
         removed.count(Kind::Token);
         return cut(Kind::Token.mark(), length_max);
     }
     text(value, length_max, echo, removed, arena)
-}
-
-fn query_value<'a>(url: &'a str, key: &str, arena: &'a Bump) -> Option<&'a str> {
-    let query = url.split('#').next()?.split_once('?')?.1;
-    let (_, value) = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == key)?;
-    Some(decode_component(value, arena)).filter(|value| !value.is_empty())
 }
 
 /// A property's name and value, cleaned; a name that asks for what must not be kept loses its value.
@@ -207,35 +246,39 @@ fn is_encoded(input: &str) -> bool {
 
 /// The bytes that `input` stands for, and whether any was percent-encoded.
 fn decoded<'a>(input: &str, arena: &'a Bump) -> (&'a [u8], bool) {
-    let mut bytes = bumpalo::collections::Vec::with_capacity_in(input.len(), arena);
-    let mut rest = input.as_bytes();
-    while let Some(at) = memchr::memchr2(b'%', b'+', rest) {
-        let (plain, encoded) = rest.split_at(at);
-        bytes.extend_from_slice_copy(plain);
-        rest = match encoded {
-            [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                bytes.push((hex(*high) << 4) | hex(*low));
-                tail
+    let room = arena.alloc_slice_fill_copy(input.len(), 0);
+    let (bytes, mut at, mut length) = (input.as_bytes(), 0, 0);
+    for slot in room.iter_mut() {
+        let Some(byte) = bytes.get(at) else { break };
+        *slot = *byte;
+        at += 1;
+        length += 1;
+        if *byte == b'%' {
+            if let Some([high, low]) = bytes.get(at..at + 2).map(|pair| [HEX[usize::from(pair[0])], HEX[usize::from(pair[1])]])
+                && (high | low) < 16
+            {
+                *slot = (high << 4) | low;
+                at += 2;
             }
-            [byte, tail @ ..] => {
-                bytes.push(if *byte == b'+' { b' ' } else { *byte });
-                tail
-            }
-            [] => break,
-        };
+        } else if *byte == b'+' {
+            *slot = b' ';
+        }
     }
-    bytes.extend_from_slice_copy(rest);
-    let is_changed = bytes.len() < input.len();
-    (bytes.into_bump_slice(), is_changed)
+    let is_changed = length < input.len();
+    (room.get(..length).unwrap_or_default(), is_changed)
 }
 
-const fn hex(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        _ => digit.wrapping_sub(b'A').wrapping_add(10),
+/// The value of a hex digit in either case; 255 for what is none.
+const HEX: [u8; 256] = {
+    let mut table = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[b"0123456789abcdef"[value] as usize] = value as u8;
+        table[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
     }
-}
+    table
+};
 
 /// Queries are dropped but for these: what marketing writes about itself, not about a person. None of
 /// them asks for a secret by its name; one whose value tells of a person is dropped too.
@@ -252,11 +295,17 @@ fn count_dropped(dropped: &str, removed: &mut Scrubbed) {
     }
 }
 
+/// What stands before and behind the first such byte, which is of ASCII.
+fn split_at(text: &str, by: u8) -> Option<(&str, &str)> {
+    let at = memchr::memchr(by, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
 fn split_scheme(input: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = input.split_once(':')?;
-    let rest = rest.strip_prefix("//")?;
-    let fits = (1..=SCHEME_LENGTH_MAX).contains(&scheme.len()) && scheme.bytes().all(is_scheme_byte);
-    (fits && !rest.is_empty()).then_some((scheme, rest))
+    let length = input.bytes().take(SCHEME_LENGTH_MAX).take_while(|byte| is_scheme_byte(*byte)).count();
+    let (scheme, rest) = input.split_at_checked(length)?;
+    let rest = rest.strip_prefix("://")?;
+    (length > 0 && !rest.is_empty()).then_some((scheme, rest))
 }
 
 const SCHEME_LENGTH_MAX: usize = 16;
@@ -271,20 +320,24 @@ fn port_of(authority: &str) -> Option<&str> {
 }
 
 /// The host of `host[:port]`, lower case; a bare address as host says where someone is, so it goes.
-fn clean_host<'a>(authority: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
-    let host = match port_of(authority) {
-        Some(port) => authority.get(..authority.len() - port.len() - 1).unwrap_or(authority),
-        None => authority.strip_suffix(':').unwrap_or(authority),
+fn clean_host<'a>(authority: &'a str, traits: Traits, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    let host = if !traits.has(Traits::COLON) {
+        authority
+    } else if let Some(port) = port_of(authority) {
+        authority.get(..authority.len() - port.len() - 1).unwrap_or(authority)
+    } else {
+        authority.strip_suffix(':').unwrap_or(authority)
     };
-    if Kind::ALL.iter().any(|kind| kind.mark() == host) {
+    // An empty host is nobody's.
+    if host.is_empty() || (host.starts_with('[') && Kind::ALL.iter().any(|kind| kind.mark() == host)) {
         return host;
     }
     // A session as a label; names of shops and tenants stand in cookies too, and are shorter.
     let is_session = |value: &[u8]| value.len() >= 16 && !value.contains(&b'.');
     // Pages served from this very machine (a demonstration, a test) are nobody's address.
-    let kind = if !matches!(host, "127.0.0.1" | "[::1]") && (host.starts_with('[') || host.contains(':') || tells(host, arena)) {
+    let kind = if !matches!(host, "127.0.0.1" | "[::1]") && (host.starts_with('[') || (traits.has(Traits::COLON) && host.contains(':')) || tells(host, arena)) {
         Some(Kind::Ip)
-    } else if host.contains('%') {
+    } else if traits.has(Traits::ENCODED) && host.contains('%') {
         // Browsers decode a host before they send it: an encoded one is something else in its place.
         Some(Kind::Encoded)
     } else if echo.stands_in(host.as_bytes(), |needle| Some(needle) != echo.agent && is_session(needle)) {
@@ -296,7 +349,7 @@ fn clean_host<'a>(authority: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, ar
         removed.count(kind);
         return kind.mark();
     }
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    if traits.has(Traits::CAPITAL) && host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         let mut lower = ArenaString::from_str_in(host, arena);
         lower.make_ascii_lowercase();
         return cut(lower.into_bump_str(), HOST_LENGTH_MAX);
@@ -308,15 +361,17 @@ fn clean_host<'a>(authority: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, ar
 const HOST_LENGTH_MAX: usize = 253;
 
 /// The path with each segment that tells of a person replaced, and without parameters of segments.
-fn clean_path<'a>(path: &'a str, mut before: Word, place: Place, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+fn clean_path<'a>(path: &'a str, traits: Traits, mut before: Word, place: Place, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
     if path.is_empty() {
         return "/";
     }
     // One look at the whole of it: most paths have nothing, and what is spread over segments is seen.
-    let is_suspect = path.bytes().any(|byte| matches!(byte, b'%' | b'+' | b';')) || next_finding(path, 0, place).is_some() || echoes(path, echo, arena);
+    let may_part = traits.has(Traits::ENCODED | Traits::PARAMETER);
+    let is_suspect = (may_part && path.bytes().any(|byte| matches!(byte, b'%' | b'+' | b';'))) || next_finding(path, 0, place, traits).is_some() || echoes(path, echo, arena);
     let mut cleaned: Option<ArenaString<'a>> = None;
     let mut at = 0;
-    for segment in path.split('/') {
+    while let Some(rest) = path.get(at..) {
+        let segment = split_at(rest, b'/').map_or(rest, |(segment, _)| segment);
         let bare = if is_suspect { without_parameters(segment, removed) } else { segment };
         let (kind, next) = words::judge(bare, before);
         let kind = if is_suspect { finding_of_segment(bare, before, place, echo, arena).or(kind) } else { kind };
@@ -340,7 +395,7 @@ fn clean_path<'a>(path: &'a str, mut before: Word, place: Place, echo: Echo<'_>,
         at += segment.len() + 1;
     }
     let cleaned = cleaned.map_or(path, |cleaned| cleaned.into_bump_str());
-    if is_suspect { replace_findings(cleaned, place, removed, arena) } else { cleaned }
+    if is_suspect { replace_findings(cleaned, Traits::of(cleaned), place, removed, arena) } else { cleaned }
 }
 
 /// A segment without its parameters (RFC 3986 §3.3: `;jsessionid=…`), which go as those of a query do.
@@ -361,7 +416,7 @@ fn finding_of_segment(segment: &str, before: Word, place: Place, echo: Echo<'_>,
     if echoes(segment, echo, arena) {
         return Some(Kind::Echo);
     }
-    in_any_form(segment, arena, |look| next_finding(look, 0, place).map(|(_, _, kind)| kind))
+    in_any_form(segment, arena, |look| next_finding(look, 0, place, Traits::of(look)).map(|(_, _, kind)| kind))
         .or_else(|| in_any_form(segment, arena, |look| words::judge(look, before).0))
 }
 
@@ -369,12 +424,16 @@ fn finding_of_segment(segment: &str, before: Word, place: Place, echo: Echo<'_>,
 /// none of them would be known again.
 fn echoes_over_segments(before_query: &str, echo: Echo<'_>, arena: &Bump) -> bool {
     let finds = |look: &str| echo.stands_in(look.as_bytes(), |needle| Some(needle) == echo.agent || needle.contains(&b'/')).then_some(());
-    in_any_form(before_query, arena, finds).is_some()
+    !echo.is_longer_than(before_query) && in_any_form(before_query, arena, finds).is_some()
 }
 
 /// Whether any form of `value` has something to remove.
 fn tells(value: &str, arena: &Bump) -> bool {
-    let finds = |look: &str| (next_finding(look, 0, Place::Prose).is_some() || words::is_random(look) || tells_by_url(look)).then_some(());
+    let finds = |look: &str| {
+        let traits = Traits::of(look);
+        let is_found = !traits.is_plain() && (next_finding(look, 0, Place::Prose, traits).is_some() || (traits.has(Traits::COLON) && tells_by_url(look)));
+        (is_found || words::is_random(look)).then_some(())
+    };
     in_any_form(value, arena, finds).is_some()
 }
 
@@ -395,7 +454,7 @@ fn tells_by_url(look: &str) -> bool {
 
 /// Whether the request's own user agent or one of its cookie values stands in `input`.
 fn echoes(input: &str, echo: Echo<'_>, arena: &Bump) -> bool {
-    echo.begins != [0; 4] && in_any_form(input, arena, |look| echo.stands_in(look.as_bytes(), |_| true).then_some(())).is_some()
+    !echo.is_longer_than(input) && in_any_form(input, arena, |look| echo.stands_in(look.as_bytes(), |_| true).then_some(())).is_some()
 }
 
 /// Browsers and proxies encode twice; links within links within links are seen as well.
@@ -438,17 +497,20 @@ fn cut(input: &str, length_max: usize) -> &str {
 }
 
 /// The input with every finding replaced; the input itself where there is none.
-fn clean<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
-    let input = if input.starts_with('/') && !input.starts_with("//") && !input.contains(char::is_whitespace) {
-        clean_bare_path(input, echo, removed, arena)
-    } else if input.contains("://") {
-        clean_urls(input, echo, removed, arena).unwrap_or(input)
+fn clean<'a>(given: &'a str, traits: Traits, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    let input = if !traits.has(Traits::SLASH) {
+        given
+    } else if given.starts_with('/') && !given.starts_with("//") && !given.contains(char::is_whitespace) {
+        clean_bare_path(given, echo, removed, arena)
+    } else if traits.has(Traits::COLON) && given.contains("://") {
+        clean_urls(given, echo, removed, arena).unwrap_or(given)
     } else {
-        input
+        given
     };
-    let cleaned = replace_findings(input, Place::Prose, removed, arena);
+    let traits_now = if std::ptr::eq(input, given) { traits } else { Traits::of(input) };
+    let cleaned = replace_findings(input, traits_now, Place::Prose, removed, arena);
     // What is percent-encoded (a URL in a property) is judged decoded, beside what was found as it stood.
-    if cleaned.contains('%') && tells(cleaned, arena) {
+    if traits.has(Traits::ENCODED) && cleaned.contains('%') && tells(cleaned, arena) {
         removed.count(Kind::Encoded);
         return Kind::Encoded.mark();
     }
@@ -497,8 +559,8 @@ fn clean_urls<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena:
     Some(output.into_bump_str())
 }
 
-fn replace_findings<'a>(input: &'a str, place: Place, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
-    let Some(first) = next_finding(input, 0, place) else {
+fn replace_findings<'a>(input: &'a str, traits: Traits, place: Place, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    let Some(first) = next_finding(input, 0, place, traits) else {
         return input;
     };
     let mut output = ArenaString::with_capacity_in(input.len(), arena);
@@ -508,7 +570,7 @@ fn replace_findings<'a>(input: &'a str, place: Place, removed: &mut Scrubbed, ar
         output.push_str(kind.mark());
         removed.count(kind);
         at = end;
-        finding = next_finding(input, end, place);
+        finding = next_finding(input, end, place, traits);
     }
     output.push_str(input.get(at..).unwrap_or(""));
     output.into_bump_str()

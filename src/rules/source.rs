@@ -6,7 +6,9 @@
 //! and no allocation but for a referring host that is not in lower case. Never keeps a referrer:
 //! of one it does not know it returns the host alone.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::borrow::Cow;
+
+use hashbrown::HashMap;
 
 use crate::hit::field::Medium;
 
@@ -140,25 +142,31 @@ impl Sources {
 
     /// Looks a host up as Snowplow's referer-parser does: with the path, then with the first
     /// segment of the path, for the host and each of its parents; then the same without a path.
-    /// Two look-ups for each label of the host at most.
+    /// One look-up for each label of the host at most.
     fn find(&self, host: &str, path: &str) -> Option<&Provider> {
         let mut space = [0; HOST_BYTES_MAX];
         let host = lower_into(&mut space, host)?;
-        let places = || parents(host).filter_map(|host| self.hosts.get(host));
-        let segment = path.split('/').nth(1).unwrap_or_default();
-        let by_path = |place: &'_ Place, wanted: &str| {
-            place
-                .paths
-                .iter()
-                .position(|(path, _)| path.strip_prefix('/') == Some(wanted))
-        };
-        places()
-            .find_map(|place| {
-                let at =
-                    by_path(place, path.strip_prefix('/')?).or_else(|| by_path(place, segment))?;
-                place.paths.get(at).map(|(_, provider)| provider)
-            })
-            .or_else(|| places().find_map(|place| place.host.as_ref()))
+        let whole = path.strip_prefix('/');
+        let segment = whole.map_or("", |path| {
+            path.get(..path.bytes().position(|byte| byte == b'/').unwrap_or(path.len()))
+                .unwrap_or_default()
+        });
+        let mut without_path = None;
+        for place in parents(host).filter_map(|host| self.hosts.get(host)) {
+            let by_path = |wanted: &str| {
+                place
+                    .paths
+                    .iter()
+                    .find(|(path, _)| path.strip_prefix('/') == Some(wanted))
+            };
+            if let Some((_, provider)) =
+                whole.and_then(|path| by_path(path).or_else(|| by_path(segment)))
+            {
+                return Some(provider);
+            }
+            without_path = without_path.or(place.host.as_ref());
+        }
+        without_path
     }
 
     fn add(&mut self, place: &'static str, provider: Provider) {
@@ -251,7 +259,7 @@ fn lower_into<'s>(space: &'s mut [u8; HOST_BYTES_MAX], host: &str) -> Option<&'s
 /// `a.b.c`, `b.c`, `c`
 fn parents(host: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(host), |host| {
-        host.split_once('.').map(|(_, parent)| parent)
+        host.get(host.bytes().position(|byte| byte == b'.')? + 1..)
     })
 }
 

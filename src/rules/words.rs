@@ -28,30 +28,52 @@ pub enum Word {
 
 /// What the segment is, in either case and without an ending such as `.html`.
 pub fn word_of(segment: &str) -> Word {
-    let name = segment.split('.').next().unwrap_or("");
     let mut buffer = [0_u8; WORD_LENGTH_MAX];
-    let Some(small) = buffer.get_mut(..name.len()) else { return Word::Unknown };
-    for (slot, byte) in small.iter_mut().zip(name.bytes()) {
+    let mut length = 0;
+    for (slot, byte) in buffer.iter_mut().zip(segment.bytes().take_while(|byte| *byte != b'.')) {
         *slot = if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+        length += 1;
     }
-    let Some(letter) = small.first().map(|byte| usize::from(byte.wrapping_sub(b'a'))).filter(|letter| *letter < 26) else {
-        return Word::Unknown;
-    };
-    let known = WORDS.get(FIRST[letter]..FIRST[letter + 1]).unwrap_or(&[]);
-    known.iter().find(|(word, _)| word.as_bytes() == small).map_or(Word::Unknown, |(_, word)| *word)
+    let is_whole = segment.as_bytes().get(length).is_none_or(|byte| *byte == b'.');
+    let Some(small) = buffer.get(..length).filter(|_| is_whole) else { return Word::Unknown };
+    let Some(letter @ b'a'..=b'z') = small.first() else { return Word::Unknown };
+    let bucket = bucket(*letter, small.len());
+    let (order, starts) = &BY_BUCKET;
+    let known = order.get(usize::from(starts[bucket])..usize::from(starts[bucket + 1])).unwrap_or(&[]);
+    let same = known.iter().filter_map(|at| WORDS.get(usize::from(*at))).find(|(word, _)| word.as_bytes() == small);
+    same.map_or(Word::Unknown, |(_, word)| *word)
 }
 
-/// Where the words of each letter begin: a dozen of them are compared, most by their length alone.
-const FIRST: [usize; 27] = {
-    let (mut first, mut letter, mut at) = ([0; 27], 0, 0);
-    while letter < 27 {
-        while at < WORDS.len() && (WORDS[at].0.as_bytes()[0] - b'a') < letter as u8 {
-            at += 1;
-        }
-        first[letter] = at;
-        letter += 1;
+/// Words of one first letter and one length: of three hundred one or two are compared.
+const fn bucket(letter: u8, length: usize) -> usize {
+    (letter - b'a') as usize * (WORD_LENGTH_MAX + 1) + length
+}
+
+const BUCKETS: usize = 26 * (WORD_LENGTH_MAX + 1);
+
+/// The numbers of `WORDS` by bucket, and where each bucket begins.
+static BY_BUCKET: ([u16; WORDS.len()], [u16; BUCKETS + 1]) = {
+    // Counted, added up, and laid out from the last to the first: each word lowers where its bucket begins.
+    let (mut order, mut starts) = ([0; WORDS.len()], [0; BUCKETS + 1]);
+    let mut at = 0;
+    while at < WORDS.len() {
+        let word = WORDS[at].0.as_bytes();
+        starts[bucket(word[0], word.len())] += 1;
+        at += 1;
     }
-    first
+    let mut next = 0;
+    while next < BUCKETS {
+        starts[next + 1] += starts[next];
+        next += 1;
+    }
+    while at > 0 {
+        at -= 1;
+        let word = WORDS[at].0.as_bytes();
+        let bucket = bucket(word[0], word.len());
+        starts[bucket] -= 1;
+        order[starts[bucket] as usize] = at as u16;
+    }
+    (order, starts)
 };
 
 /// What a host means for the first segment: `wa.me` is followed by a telephone number.
@@ -217,6 +239,9 @@ mod tests {
     #[test]
     fn words_are_sorted() {
         assert!(WORDS.is_sorted_by(|left, right| left.0 < right.0));
+        for (word, meaning) in WORDS {
+            assert_eq!(word_of(word), meaning, "{word}");
+        }
         assert_eq!((word_of("User"), word_of("login.php"), word_of("winter-ink")), (Word::Person, Word::Page, Word::Unknown));
     }
 
