@@ -9,7 +9,8 @@ mod sample;
 
 use bumpalo::Bump;
 use clearpixel::journal::frame::{self, Frame};
-use clearpixel::lake::batch::InteractionRows;
+use clearpixel::lake::batch::InteractionFile;
+use clearpixel::lake::chunk::Press;
 use clearpixel::lake::columns::TableName;
 use clearpixel::lake::file::FileWriter;
 use clearpixel::lake::trends::Trends;
@@ -55,17 +56,15 @@ fn collect(judge: &mut Judge, cookies: &[&[u8]], arena: &Bump, group: &mut Vec<u
 
 /// A segment's frames to the bytes of both tables' files.
 fn flush(segment: &[u8]) -> usize {
-    let (mut rows, mut trends) = (InteractionRows::default(), Trends::default());
+    let (mut press, mut trends, mut file) = (Press::new().unwrap(), Trends::default(), InteractionFile::new(NOW.day()).unwrap());
     each_frame(segment, |frame| {
-        trends.count(frame);
         if let Frame::Interaction(record) = frame {
-            rows.push(record);
+            let ids = file.push(record, &mut press).unwrap();
+            trends.count_numbered(record, &ids);
         }
     });
-    let mut file = FileWriter::new(TableName::Interactions, NOW.day()).unwrap();
-    file.write(&rows.finish().unwrap()).unwrap();
-    let mut length = file.finish("counts", 1, NOW).unwrap().bytes.len();
-    for (day, batch) in trends.finish().unwrap() {
+    let mut length = file.finish("counts", 1, NOW, &mut press).unwrap().bytes.len();
+    for (day, batch) in trends.take().unwrap() {
         let mut file = FileWriter::new(TableName::Trends, day).unwrap();
         file.write(&batch).unwrap();
         length += file.finish("counts", 1, NOW).unwrap().bytes.len();

@@ -15,9 +15,9 @@ use clearpixel::desk::maintain::{Extent, Maintenance};
 use clearpixel::hit::clock::{Clock, Moment};
 use clearpixel::hit::field::{Channel, ConsentSource, Country, Device, Id, LegalBasis, Medium, Protocol, Regime};
 use clearpixel::hit::record::{Number, Record, Text};
-use clearpixel::lake::batch::InteractionRows;
+use clearpixel::lake::batch::InteractionFile;
+use clearpixel::lake::chunk::Press;
 use clearpixel::lake::columns::TableName;
-use clearpixel::lake::file::FileWriter;
 use clearpixel::lake::rewrite::Report;
 use clearpixel::lake::subjects::Subjects;
 use clearpixel::lake::table::Table;
@@ -127,23 +127,18 @@ async fn fill(lake: &Path, size: &Size) {
         let mut row = 0;
         while row < a_day {
             let end = (row + ROWS_A_FLUSH).min(a_day);
-            let mut writer = FileWriter::new(TableName::Interactions, Moment(midnight).day()).unwrap();
-            let mut rows = InteractionRows::default();
+            let (mut press, mut file) = (Press::new().unwrap(), InteractionFile::new(Moment(midnight).day()).unwrap());
             for at in row..end {
-                push(&mut rows, day * a_day + at, size.visitors, Moment(midnight + DAY / i64::try_from(a_day).unwrap() * i64::try_from(at).unwrap()));
-                if rows.len() == 16 << 10 {
-                    writer.write(&rows.finish().unwrap()).unwrap();
-                }
+                push(&mut file, &mut press, day * a_day + at, size.visitors, Moment(midnight + DAY / i64::try_from(a_day).unwrap() * i64::try_from(at).unwrap()));
             }
-            writer.write(&rows.finish().unwrap()).unwrap();
             number += 1;
-            table.commit("bench", number, vec![writer.finish("bench", number, Moment(NOON)).unwrap()]).await.unwrap();
+            table.commit("bench", number, vec![file.finish("bench", number, Moment(NOON), &mut press).unwrap()]).await.unwrap();
             row = end;
         }
     }
 }
 
-fn push(rows: &mut InteractionRows, row: u64, visitors: u64, at: Moment) {
+fn push(file: &mut InteractionFile, press: &mut Press, row: u64, visitors: u64, at: Moment) {
     let dice = mixed(row);
     let (event_id, visit) = (text(visitor(row + (1 << 40))), visitor(row / 7 + (1 << 41)));
     let page = dice % 977;
@@ -187,5 +182,5 @@ fn push(rows: &mut InteractionRows, row: u64, visitors: u64, at: Moment) {
     ] {
         record.texts[of as usize] = value;
     }
-    rows.push(&record);
+    file.push(&record, press).unwrap();
 }

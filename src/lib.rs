@@ -117,6 +117,8 @@ pub mod lake {
     pub mod lease;
     pub mod read;
     pub mod file;
+    pub mod chunk;
+    pub mod vocabulary;
     pub mod columns;
     pub mod store;
 }

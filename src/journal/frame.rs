@@ -198,10 +198,7 @@ fn decode(payload: &[u8]) -> Option<Record<'_>> {
     } else {
         Some(Country::parse(std::str::from_utf8(&bytes.array::<2>()?).ok()?)?)
     };
-    let mut texts = [""; Text::COUNT];
-    for text in &mut texts {
-        *text = bytes.text()?;
-    }
+    let texts = bytes.texts()?;
     let mut numbers = [None; Number::COUNT];
     for number in &mut numbers {
         *number = match bytes.varint()? {
@@ -289,7 +286,12 @@ impl<'a> Bytes<'a> {
         self.array().map(i64::from_le_bytes)
     }
 
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
+        if let Some((first @ ..0x80, rest)) = self.0.split_first() {
+            self.0 = rest;
+            return Some(u64::from(*first));
+        }
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -299,6 +301,33 @@ impl<'a> Bytes<'a> {
             }
         }
         None
+    }
+
+    /// All texts of a row. Lengths below 128 are ASCII, so most rows' texts are checked in one pass, lengths and
+    /// all, and then only cut apart.
+    fn texts(&mut self) -> Option<[&'a str; Text::COUNT]> {
+        let start = self.0;
+        let mut places = [(0, 0); Text::COUNT];
+        let mut end = 0;
+        for place in &mut places {
+            let length = usize::try_from(self.varint()?).ok()?;
+            let at = start.len() - self.0.len();
+            self.take(length)?;
+            end = at + length;
+            *place = (at, end);
+        }
+        let bytes = start.get(..end)?;
+        let mut texts = [""; Text::COUNT];
+        if let Ok(whole) = std::str::from_utf8(bytes) {
+            for (text, (at, end)) in texts.iter_mut().zip(places) {
+                *text = whole.get(at..end)?;
+            }
+        } else {
+            for (text, (at, end)) in texts.iter_mut().zip(places) {
+                *text = std::str::from_utf8(bytes.get(at..end)?).ok()?;
+            }
+        }
+        Some(texts)
     }
 
     fn text(&mut self) -> Option<&'a str> {

@@ -192,24 +192,32 @@ fn delta_field(column: &Column) -> StructField {
     StructField::new(column.name, data_type, true)
 }
 
-/// How a table's files are written: zstd 1 (levels cost alike, `docs/decisions/0007`), row groups of
-/// 256 Ki rows or 64 MiB, whichever is less (one is held in memory while it is written), statistics only
-/// where readers skip, no key-value metadata.
+/// Levels cost alike (`docs/decisions/0007`).
+pub const ZSTD_LEVEL: i32 = 1;
+/// A row group ends at either: one is held in memory while it is written.
+pub const ROW_GROUP_ROWS: usize = 256 << 10;
+pub const ROW_GROUP_BYTES: usize = 64 << 20;
+/// How often a filter says yes to an id that is not there.
+pub const BLOOM_FPP: f64 = 0.01;
+
+/// How a table's files are written: statistics only where readers skip, no key-value metadata.
 pub fn writer_properties(table: TableName) -> Result<WriterProperties, ParquetError> {
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("clearpixel ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
         .set_statistics_enabled(EnabledStatistics::None)
-        .set_max_row_group_row_count(Some(256 << 10))
-        .set_max_row_group_bytes(Some(64 << 20));
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
     for column in table.columns().iter().filter(|column| column.skips) {
         properties = properties.set_column_statistics_enabled(ColumnPath::from(column.name), EnabledStatistics::Chunk);
     }
     if table == TableName::Interactions {
         // Each is another: a dictionary of them would be built only to be given up.
-        properties = properties.set_column_dictionary_enabled(ColumnPath::from("event_id"), false);
+        for unique in ["event_id", "received_at", "occurred_at"] {
+            properties = properties.set_column_dictionary_enabled(ColumnPath::from(unique), false);
+        }
         let visitor = ColumnPath::from("visitor_id");
-        properties = properties.set_column_bloom_filter_enabled(visitor.clone(), true).set_column_bloom_filter_fpp(visitor, 0.01);
+        properties = properties.set_column_bloom_filter_enabled(visitor.clone(), true).set_column_bloom_filter_fpp(visitor, BLOOM_FPP);
     }
     Ok(properties.build())
 }

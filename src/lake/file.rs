@@ -59,17 +59,23 @@ impl FileWriter {
     /// Ends the file. `source` and `number` name it, so that a second try after a crash writes over
     /// the first and leaves nothing behind.
     pub fn finish(self, source: &str, number: i64, now: Moment) -> Result<FileToAdd, ParquetError> {
-        let day = day_text(self.day);
-        let bytes: Bytes = self.writer.into_inner()?.into();
+        Ok(FileToAdd::new(self.day, self.writer.into_inner()?, self.rows, source, number, now))
+    }
+}
+
+impl FileToAdd {
+    /// The file `number` of `source` for `day`.
+    pub fn new(day: Day, bytes: Vec<u8>, rows: usize, source: &str, number: i64, now: Moment) -> Self {
+        let day = day_text(day);
         let file = NewFile {
             path: format!("day={day}/part-{source}-{number:012}.parquet"),
             day,
             bytes: bytes.len() as u64,
-            rows: self.rows,
+            rows,
             sha256: hex(&Sha256::digest(&bytes)),
             written_at_ms: now.micros() / 1_000,
         };
-        Ok(FileToAdd { file, bytes })
+        Self { file, bytes: bytes.into() }
     }
 }
 
@@ -122,7 +128,8 @@ impl FileSink {
 /// A file below this goes to the store in one put, a larger one in parts of this size.
 const PART_BYTES: usize = 8 << 20;
 
-fn arrow_writer(table: TableName) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
+/// What writes a table's files.
+pub fn arrow_writer(table: TableName) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
     let options = ArrowWriterOptions::new().with_properties(writer_properties(table)?).with_skip_arrow_metadata(true);
     ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(table), options)
 }

@@ -5,7 +5,8 @@
 //! source; a portion is loaded into just those tables that do not have it. So a crash between the two
 //! tables, or after a commit whose answer was lost, is mended by doing it again.
 
-use super::batch::InteractionRows;
+use super::batch::InteractionFile;
+use super::chunk::Press;
 use super::columns::TableName;
 use super::file::{FileToAdd, FileWriter};
 use super::store::Layer;
@@ -15,6 +16,7 @@ use crate::hit::clock::{Day, Moment};
 use crate::journal::frame::Frame;
 use crate::journal::replay::{Replayed, replay};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 /// The lake, open for writing by one source.
@@ -137,74 +139,85 @@ impl Lake {
     }
 }
 
-/// Rows gathered before they go to a file: 16 Ki rows of some 600 bytes are 10 MiB.
-const ROWS_A_BATCH: usize = 16 << 10;
-
 /// Portions on their way into both tables: each is read once.
-#[derive(Default)]
 struct Gathered {
-    days: BTreeMap<Day, (InteractionRows, FileWriter)>,
+    days: BTreeMap<Day, InteractionFile>,
     trends: Trends,
+    trends_days: BTreeMap<Day, FileWriter>,
+    press: Press,
     torn_bytes: u64,
 }
 
 impl Gathered {
     /// Reads what either table does not have yet: each has all portions up to a number.
     fn read(portions: &[impl Portion], interactions_have: i64, trends_have: i64) -> Result<Self, LoadError> {
-        let mut gathered = Self::default();
-        let mut failure: Option<LoadError> = None;
+        let mut gathered = Self { days: BTreeMap::new(), trends: Trends::default(), trends_days: BTreeMap::new(), press: Press::new()?, torn_bytes: 0 };
         for portion in portions {
-            let (rows, counts) = (portion.number() > interactions_have, portion.number() > trends_have);
-            if !rows && !counts {
+            let wanted = Wanted { rows: portion.number() > interactions_have, counts: portion.number() > trends_have };
+            if !wanted.rows && !wanted.counts {
                 continue;
             }
+            let mut failure: Option<LoadError> = None;
             let replayed = portion.read(&mut |frame| {
-                if counts {
-                    gathered.trends.count(frame);
-                }
-                if let (true, Frame::Interaction(record), None) = (rows, frame, &failure)
-                    && let Err(error) = gather(&mut gathered.days, record)
-                {
-                    failure = Some(error);
+                if failure.is_none() {
+                    failure = gathered.take(frame, wanted).err();
                 }
             })?;
+            if let Some(failure) = failure {
+                return Err(failure);
+            }
             gathered.torn_bytes += replayed.torn_bytes;
         }
-        failure.map_or(Ok(gathered), Err)
+        Ok(gathered)
+    }
+
+    fn take(&mut self, frame: &Frame<'_>, wanted: Wanted) -> Result<(), LoadError> {
+        match frame {
+            Frame::Interaction(record) if wanted.rows => {
+                let file = match self.days.entry(record.day()) {
+                    Entry::Occupied(there) => there.into_mut(),
+                    Entry::Vacant(free) => free.insert(InteractionFile::new(record.day())?),
+                };
+                let ids = file.push(record, &mut self.press)?;
+                if wanted.counts {
+                    self.trends.count_numbered(record, &ids);
+                }
+            }
+            Frame::Interaction(_) | Frame::Tally { .. } => {
+                if wanted.counts {
+                    self.trends.count(frame);
+                }
+            }
+        }
+        if self.trends.is_full() { self.take_trends() } else { Ok(()) }
+    }
+
+    fn take_trends(&mut self) -> Result<(), LoadError> {
+        for (day, batch) in self.trends.take()? {
+            let writer = match self.trends_days.entry(day) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(free) => free.insert(FileWriter::new(TableName::Trends, day)?),
+            };
+            writer.write(&batch)?;
+        }
+        Ok(())
     }
 
     /// The files of both tables, named after the last portion in them.
-    fn files(self, source: &str, last: i64, now: Moment) -> Result<(Vec<FileToAdd>, Vec<FileToAdd>), LoadError> {
-        let mut interactions = Vec::with_capacity(self.days.len());
-        for (mut rows, mut writer) in self.days.into_values() {
-            if !rows.is_empty() {
-                writer.write(&rows.finish()?)?;
-            }
-            interactions.push(writer.finish(source, last, now)?);
-        }
-        let mut trends = Vec::new();
-        for (day, batch) in self.trends.finish()? {
-            let mut writer = FileWriter::new(TableName::Trends, day)?;
-            writer.write(&batch)?;
-            trends.push(writer.finish(source, last, now)?);
-        }
+    fn files(mut self, source: &str, last: i64, now: Moment) -> Result<(Vec<FileToAdd>, Vec<FileToAdd>), LoadError> {
+        self.take_trends()?;
+        let Self { days, trends_days, mut press, .. } = self;
+        let interactions = days.into_values().map(|file| file.finish(source, last, now, &mut press)).collect::<Result<_, _>>()?;
+        let trends = trends_days.into_values().map(|writer| writer.finish(source, last, now)).collect::<Result<_, _>>()?;
         Ok((interactions, trends))
     }
 }
 
-fn gather(days: &mut BTreeMap<Day, (InteractionRows, FileWriter)>, record: &crate::hit::record::Record<'_>) -> Result<(), LoadError> {
-    let day = record.day();
-    let (rows, writer) = match days.entry(day) {
-        std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
-        std::collections::btree_map::Entry::Vacant(free) => {
-            free.insert((InteractionRows::default(), FileWriter::new(TableName::Interactions, day)?))
-        }
-    };
-    rows.push(record);
-    if rows.len() >= ROWS_A_BATCH {
-        writer.write(&rows.finish()?)?;
-    }
-    Ok(())
+/// Which tables a portion is for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    rows: bool,
+    counts: bool,
 }
 
 /// Frames in memory: a portion of an import.

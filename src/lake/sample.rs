@@ -1,16 +1,16 @@
 //! Owns a small lake for tests: rows in words, written as the collector would, in as many commits as asked.
 
-use super::batch::InteractionRows;
+use super::batch::InteractionFile;
+use super::chunk::Press;
 use super::columns::TableName;
-use super::file::FileWriter;
+use super::file::{FileToAdd, FileWriter};
 use super::table::Table;
 use super::trends::Trends;
-use crate::hit::clock::{Day, Moment};
+use crate::hit::clock::Moment;
 use crate::hit::field::{Channel, ConsentSource, Country, Device, Id, LegalBasis, Medium, Protocol, Regime};
 use crate::hit::outcome::Outcome;
 use crate::hit::record::{Number, Record, Text};
 use crate::hit::scrubbed::Scrubbed;
-use crate::journal::frame::Frame;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -50,22 +50,23 @@ pub fn page_view<'a>(seconds: i64, visitor: u8, visit: u8, path: &'a str) -> Rec
 
 /// Commits `records` and `outcomes` (counted at `START`) to both tables as portion `number`.
 pub async fn commit(lake: &Path, number: i64, records: &[Record<'_>], outcomes: &[(&str, Outcome, u64)]) {
-    let (mut days, mut trends) = (BTreeMap::<Day, InteractionRows>::new(), Trends::default());
+    let (mut days, mut trends, mut press) = (BTreeMap::new(), Trends::default(), Press::new().unwrap());
     for record in records {
-        days.entry(record.day()).or_default().push(record);
-        trends.count(&Frame::Interaction(record.clone()));
+        let file = days.entry(record.day()).or_insert_with(|| InteractionFile::new(record.day()).unwrap());
+        let ids = file.push(record, &mut press).unwrap();
+        trends.count_numbered(record, &ids);
     }
     for (site, outcome, count) in outcomes {
         trends.count_outcome(site, START.hour(), *outcome, *count);
     }
-    let rows = days.into_iter().map(|(day, mut rows)| (day, rows.finish().unwrap())).collect();
-    for (name, batches) in [(TableName::Interactions, rows), (TableName::Trends, trends.finish().unwrap())] {
-        let files = batches.into_iter().map(|(day, batch)| {
-            let mut writer = FileWriter::new(name, day).unwrap();
-            writer.write(&batch).unwrap();
-            writer.finish("test", number, START).unwrap()
-        });
-        let files = files.collect();
+    let rows = days.into_values().map(|file| file.finish("test", number, START, &mut press).unwrap()).collect();
+    let trends = trends.take().unwrap().into_iter().map(|(day, batch)| {
+        let mut writer = FileWriter::new(TableName::Trends, day).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish("test", number, START).unwrap()
+    });
+    for (name, files) in [(TableName::Interactions, rows), (TableName::Trends, trends.collect())] {
+        let files: Vec<FileToAdd> = files;
         Table::open_or_create(lake, name).await.unwrap().commit("test", number, files).await.unwrap();
     }
 }

@@ -6,6 +6,7 @@
 //! holds a visitor's id itself.
 
 use super::columns::{TableName, arrow_schema};
+use super::vocabulary::{BEYOND, Ids, NONE, Word};
 use crate::hit::clock::{Day, Hour};
 use crate::hit::outcome::Outcome;
 use crate::hit::record::{Number, Record, Text};
@@ -89,7 +90,9 @@ impl Dimension {
     fn value<'a>(self, record: &'a Record<'_>) -> [&'a str; 2] {
         let one = |text| [record.text(text), ""];
         match self {
-            Self::All | Self::Outcome | Self::Scrubbed => ["", ""],
+            Self::All | Self::Scrubbed => ["", ""],
+            // A row is a hit that was stored.
+            Self::Outcome => [Outcome::Stored.name(), ""],
             Self::Event => one(Text::Event),
             Self::Page => [record.text(Text::PageHost), record.text(Text::PagePath)],
             Self::EntryPage if record.starts_visit => [record.text(Text::PageHost), record.text(Text::PagePath)],
@@ -107,6 +110,32 @@ impl Dimension {
             Self::Element => one(Text::Element),
         }
     }
+
+    /// The numbers of the value of a row, `None` where it has none. `BEYOND` among them says that they do not
+    /// tell values apart.
+    const fn numbers(self, record: &Record<'_>, ids: &Ids) -> Option<[u16; 2]> {
+        let numbers = match self {
+            Self::All | Self::Outcome => [0, 0],
+            Self::Scrubbed => [NONE, 0],
+            Self::Event => [ids.text(Text::Event), 0],
+            Self::Page => [ids.text(Text::PageHost), ids.text(Text::PagePath)],
+            Self::EntryPage if record.starts_visit => [ids.text(Text::PageHost), ids.text(Text::PagePath)],
+            Self::EntryPage => [NONE, 0],
+            Self::Referrer => [ids.text(Text::ReferrerHost), 0],
+            // Names and media have numbers of their own.
+            Self::Source if ids.text(Text::SourceName) == NONE => [ids.word(Word::Medium), 1],
+            Self::Source => [ids.text(Text::SourceName), 0],
+            Self::Campaign => [ids.text(Text::UtmCampaign), 0],
+            Self::Country => [ids.country, 0],
+            Self::Browser => [ids.text(Text::Browser), 0],
+            Self::Os => [ids.text(Text::Os), 0],
+            Self::Device => [ids.word(Word::Device), 0],
+            Self::Language => [ids.text(Text::Language), 0],
+            Self::Target => [ids.text(Text::TargetHost), 0],
+            Self::Element => [ids.text(Text::Element), 0],
+        };
+        if numbers[0] == NONE { None } else { Some(numbers) }
+    }
 }
 
 /// Values a dimension, site and hour may have; the rest is counted under `OTHER`.
@@ -120,13 +149,40 @@ pub const SKETCH_LG_K: u8 = 12;
 #[derive(Default)]
 pub struct Trends {
     sites: HashMap<Arc<str>, BTreeMap<Hour, Dimensions>>,
+    cells: Vec<Cell>,
+    /// Places in `cells` that are nobody's.
+    free: Vec<u32>,
+    known: Known,
+    /// Bytes held, roughly.
+    held: usize,
     scratch: String,
 }
 
-/// The cells of each dimension, in the order of `Dimension::ALL`.
-type Dimensions = [Cells; Dimension::ALL.len()];
+/// The values of each dimension, in the order of `Dimension::ALL`, and where their cells are.
+type Dimensions = [Values; Dimension::ALL.len()];
 /// Seeded anew for each map; a sender who could make values collide would slow one flush of one site.
-type Cells = HashMap<Box<str>, Cell>;
+type Values = HashMap<Box<str>, u32>;
+
+/// Where cells are by the numbers of their texts, so that a text is not hashed for every row.
+#[derive(Default)]
+struct Known {
+    /// A site's hour.
+    slots: HashMap<(u64, u16, Hour), u32>,
+    last: Option<((u64, u16, Hour), u32)>,
+    cells: [HashMap<u64, u32>; Dimension::ALL.len()],
+    /// The visitors of one epoch by their numbers.
+    visitors: Vec<Option<Seen>>,
+    epoch: u64,
+}
+
+/// A visitor: most rows of one go to the cells where the last one went, and their sketches have them already.
+#[derive(Clone, Copy)]
+struct Seen {
+    coupon: Coupon,
+    cells: [u32; Dimension::ALL.len() - 2],
+}
+
+const NOWHERE: u32 = u32::MAX;
 
 #[derive(Default)]
 struct Cell {
@@ -134,8 +190,27 @@ struct Cell {
     page_views: i64,
     visits: i64,
     engaged_ms: i64,
-    visitors: Option<HllSketch>,
+    visitors: Visitors,
 }
+
+/// Most values have one visitor in a commit: those need no sketch.
+#[derive(Default)]
+enum Visitors {
+    #[default]
+    None,
+    One(Coupon),
+    Many(Box<HllSketch>),
+}
+
+/// A dimension of a site's hour is cut to `VALUES_MAX` when it has grown to this: a value of which one row in
+/// 3,000 is stays in any case. 16 dimensions of 4,000 cells of some 250 bytes are 16 MB a site and hour.
+const VALUES_HELD: usize = 4 * VALUES_MAX;
+
+/// 10,000 sites and hours with many values each are written in several turns, for rows of one key add up.
+const HELD_MAX: usize = 96 << 20;
+
+/// Rows are counted by numbers up to here: 1 Mi entries of 14 bytes, 24 MiB.
+const KNOWN_MAX: usize = 1 << 20;
 
 impl Trends {
     /// Counts a frame: an interaction in every dimension, as `stored` and by what was removed from it; a tally
@@ -147,58 +222,148 @@ impl Trends {
         }
     }
 
+    /// Counts an interaction whose texts have numbers.
+    pub fn count_numbered(&mut self, record: &Record<'_>, ids: &Ids) {
+        let (hour, site) = (record.hour(), ids.text(Text::Site));
+        if site == BEYOND || hour != record.received_at.hour() {
+            return self.count_record(record);
+        }
+        let slot = u64::from(self.known.slot((ids.epoch, site, hour)));
+        self.count_scrubbed(record);
+        let mut seen = self.known.visitor(record, ids);
+        let addend = Addend { visitor: seen.map(|seen| seen.coupon).or_else(|| coupon(record)), ..Addend::without_visitor(record) };
+        let again = Addend { visitor: None, ..addend };
+        for dimension in Dimension::ALL {
+            let Some(numbers) = dimension.numbers(record, ids) else { continue };
+            let key = slot << 32 | u64::from(numbers[0]) << 16 | u64::from(numbers[1]);
+            let known = match self.known.cells[dimension as usize].get(&key) {
+                Some(at) => *at,
+                None => {
+                    let Some(at) = self.look_up(record, hour, dimension) else { continue };
+                    if numbers.iter().all(|number| *number != BEYOND) {
+                        self.known.cells[dimension as usize].insert(key, at);
+                    }
+                    at
+                }
+            };
+            let Some(cell) = self.cells.get_mut(known as usize) else { continue };
+            if dimension == Dimension::Outcome {
+                cell.interactions += 1;
+                continue;
+            }
+            let last = seen.as_mut().and_then(|seen| seen.cells.get_mut(dimension as usize));
+            let is_there = last.as_ref().is_some_and(|last| **last == known);
+            if let Some(last) = last {
+                *last = known;
+            }
+            self.held += cell.add(if is_there { again } else { addend });
+        }
+        if let (Some(seen), Some(place)) = (seen, self.known.visitors.get_mut(usize::from(ids.visitor))) {
+            *place = Some(seen);
+        }
+    }
+
     pub fn count_outcome(&mut self, site: &str, hour: Hour, outcome: Outcome, count: u64) {
-        let cells = &mut self.hour(site, hour)[Dimension::Outcome as usize];
-        cell(cells, outcome.name()).interactions += i64::try_from(count).unwrap_or(i64::MAX);
+        self.add_up(site, hour, Dimension::Outcome, outcome.name(), count);
     }
 
     fn count_record(&mut self, record: &Record<'_>) {
         // The ledger counts when a hit came; what is brought in from the past came now.
         self.count_outcome(record.text(Text::Site), record.received_at.hour(), Outcome::Stored, 1);
-        for (kind, count) in record.scrubbed.kinds() {
-            let cells = &mut self.hour(record.text(Text::Site), record.received_at.hour())[Dimension::Scrubbed as usize];
-            cell(cells, kind.name()).interactions += i64::try_from(count).unwrap_or(i64::MAX);
-        }
+        self.count_scrubbed(record);
         let addend = Addend::of(record);
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let hour = self.hour(record.text(Text::Site), record.hour());
-        for (dimension, cells) in Dimension::ALL.into_iter().zip(hour) {
-            let [first, second] = dimension.value(record);
-            if dimension != Dimension::All && first.is_empty() {
+        for dimension in Dimension::ALL {
+            if matches!(dimension, Dimension::Outcome | Dimension::Scrubbed) {
                 continue;
             }
-            let value = if second.is_empty() {
-                first
-            } else {
-                scratch.clear();
-                scratch.push_str(first);
-                scratch.push_str(second);
-                &scratch
-            };
-            cell(cells, value).add(addend);
+            if let Some(at) = self.look_up(record, record.hour(), dimension)
+                && let Some(cell) = self.cells.get_mut(at as usize)
+            {
+                self.held += cell.add(addend);
+            }
         }
-        self.scratch = scratch;
     }
 
-    fn hour(&mut self, site: &str, hour: Hour) -> &mut Dimensions {
-        self.sites.entry_ref(site).or_default().entry(hour).or_default()
+    fn count_scrubbed(&mut self, record: &Record<'_>) {
+        for (kind, count) in record.scrubbed.kinds() {
+            self.add_up(record.text(Text::Site), record.received_at.hour(), Dimension::Scrubbed, kind.name(), count);
+        }
+    }
+
+    fn add_up(&mut self, site: &str, hour: Hour, dimension: Dimension, value: &str, count: u64) {
+        let at = self.cell(site, hour, dimension, value);
+        if let Some(cell) = self.cells.get_mut(at as usize) {
+            cell.interactions += i64::try_from(count).unwrap_or(i64::MAX);
+        }
+    }
+
+    /// The place of the cell in which `record` counts, `None` where it has no value.
+    fn look_up(&mut self, record: &Record<'_>, hour: Hour, dimension: Dimension) -> Option<u32> {
+        let [first, second] = dimension.value(record);
+        if dimension != Dimension::All && first.is_empty() {
+            return None;
+        }
+        let site = record.text(Text::Site);
+        if second.is_empty() {
+            return Some(self.cell(site, hour, dimension, first));
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        scratch.push_str(first);
+        scratch.push_str(second);
+        let at = self.cell(site, hour, dimension, &scratch);
+        self.scratch = scratch;
+        Some(at)
+    }
+
+    /// The place of a cell, made where it is missing.
+    fn cell(&mut self, site: &str, hour: Hour, dimension: Dimension, value: &str) -> u32 {
+        let Self { sites, cells, free, known, held, .. } = self;
+        let values = &mut sites.entry_ref(site).or_default().entry(hour).or_default()[dimension as usize];
+        if let Some(at) = values.get(value) {
+            return *at;
+        }
+        if values.len() >= VALUES_HELD {
+            *held = held.saturating_sub(cut(values, cells, free));
+            known.clear();
+        }
+        let at = free.pop().unwrap_or_else(|| {
+            cells.push(Cell::default());
+            u32::try_from(cells.len() - 1).unwrap_or(u32::MAX)
+        });
+        *held += CELL_BYTES + value.len();
+        // The cut may have made `OTHER`.
+        *values.entry_ref(value).or_insert(at)
     }
 
     pub fn is_empty(&self) -> bool {
         self.sites.is_empty()
     }
 
-    /// All rows, a batch a day, sorted by site, hour, dimension and value.
-    pub fn finish(self) -> Result<Vec<(Day, RecordBatch)>, ArrowError> {
+    /// Whether what is gathered has to be taken before more is counted.
+    pub const fn is_full(&self) -> bool {
+        self.held >= HELD_MAX
+    }
+
+    /// All rows, a batch a day, sorted by site, hour, dimension and value; nothing is held after that.
+    pub fn take(&mut self) -> Result<Vec<(Day, RecordBatch)>, ArrowError> {
+        let Self { sites, mut cells, .. } = std::mem::take(self);
         let mut days: BTreeMap<Day, Rows> = BTreeMap::new();
-        let mut sites: Vec<_> = self.sites.into_iter().collect();
+        let mut sites: Vec<_> = sites.into_iter().collect();
         sites.sort_by(|left, right| left.0.cmp(&right.0));
         for (site, hours) in sites {
             for (hour, dimensions) in hours {
                 let rows = days.entry(hour.day()).or_default();
-                for (dimension, cells) in Dimension::ALL.into_iter().zip(dimensions) {
-                    for (value, cell) in bounded(cells) {
-                        rows.push(&site, hour, dimension, &value, &cell);
+                for (dimension, mut values) in Dimension::ALL.into_iter().zip(dimensions) {
+                    if values.len() > VALUES_MAX {
+                        cut(&mut values, &mut cells, &mut Vec::new());
+                    }
+                    let mut values: Vec<_> = values.into_iter().collect();
+                    values.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+                    for (value, at) in values {
+                        if let Some(cell) = cells.get(at as usize) {
+                            rows.push(&site, hour, dimension, &value, cell);
+                        }
                     }
                 }
             }
@@ -207,8 +372,76 @@ impl Trends {
     }
 }
 
-fn cell<'c>(cells: &'c mut Cells, value: &str) -> &'c mut Cell {
-    cells.entry_ref(value).or_default()
+impl Known {
+    fn slot(&mut self, key: (u64, u16, Hour)) -> u32 {
+        if let Some((last, slot)) = self.last
+            && last == key
+        {
+            return slot;
+        }
+        if self.cells.iter().map(HashMap::len).sum::<usize>() + self.slots.len() > KNOWN_MAX {
+            self.clear();
+        }
+        let next = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        let slot = *self.slots.entry(key).or_insert(next);
+        self.last = Some((key, slot));
+        slot
+    }
+
+    /// What is known of a row's visitor, where they have a number in the newest epoch.
+    fn visitor(&mut self, record: &Record<'_>, ids: &Ids) -> Option<Seen> {
+        if matches!(ids.visitor, NONE | BEYOND) || ids.epoch < self.epoch {
+            return None;
+        }
+        if ids.epoch > self.epoch {
+            self.visitors.clear();
+            self.epoch = ids.epoch;
+        }
+        let at = usize::from(ids.visitor);
+        if at >= self.visitors.len() {
+            self.visitors.resize(at + 1, None);
+        }
+        match self.visitors.get(at) {
+            Some(Some(seen)) => Some(*seen),
+            Some(None) | None => Some(Seen { coupon: coupon(record)?, cells: [NOWHERE; Dimension::ALL.len() - 2] }),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.visitors.clear();
+        self.slots.clear();
+        self.last = None;
+        self.cells.iter_mut().for_each(HashMap::clear);
+    }
+}
+
+/// Leaves the most frequent values and gathers the others under `OTHER`, at most `VALUES_MAX` in all; how many
+/// bytes that set free. Adds the places of cells that are nobody's any more to `free`.
+fn cut(values: &mut Values, cells: &mut [Cell], free: &mut Vec<u32>) -> usize {
+    let mut take = |at: u32| cells.get_mut(at as usize).map(std::mem::take).unwrap_or_default();
+    let mut rest = values.remove(OTHER).map(|at| (at, take(at))).into_iter().collect::<Vec<_>>();
+    let mut ranked: Vec<_> = values.drain().map(|(value, at)| (take(at), value, at)).collect();
+    ranked.sort_unstable_by(|left, right| right.0.interactions.cmp(&left.0.interactions).then_with(|| left.1.cmp(&right.1)));
+    let mut freed = 0;
+    for (cell, value, at) in ranked.split_off(ranked.len().min(VALUES_MAX - 1)) {
+        freed += CELL_BYTES + value.len() + sketch_bytes(cell.interactions);
+        rest.push((at, cell));
+    }
+    for (cell, value, at) in ranked {
+        if let Some(place) = cells.get_mut(at as usize) {
+            *place = cell;
+        }
+        values.insert(value, at);
+    }
+    let mut places = rest.iter().map(|(at, _)| *at).collect::<Vec<_>>();
+    if let Some(other) = places.pop() {
+        if let Some(place) = cells.get_mut(other as usize) {
+            *place = merged(rest.into_iter().map(|(_, cell)| cell));
+        }
+        values.insert(OTHER.into(), other);
+    }
+    free.append(&mut places);
+    freed
 }
 
 /// What a row adds to each of its cells, worked out once.
@@ -223,41 +456,114 @@ struct Addend {
 
 impl Addend {
     fn of(record: &Record<'_>) -> Self {
+        Self { visitor: coupon(record), ..Self::without_visitor(record) }
+    }
+
+    fn without_visitor(record: &Record<'_>) -> Self {
         Self {
             page_views: i64::from(record.text(Text::Event) == "page_view"),
             visits: i64::from(record.starts_visit),
             engaged_ms: i64::from(record.number(Number::EngagedMs).unwrap_or(0)),
-            visitor: record.visitor_id.map(|visitor| Coupon::from_value(raw_bytes::from_slice(&visitor.digits()))),
+            visitor: None,
         }
     }
 }
 
+fn coupon(record: &Record<'_>) -> Option<Coupon> {
+    record.visitor_id.map(|visitor| Coupon::from_value(raw_bytes::from_slice(&visitor.digits())))
+}
+
+/// A cell (80 bytes), its place by text (24 and the text) and by numbers (13), in tables half full.
+const CELL_BYTES: usize = 200;
+
+/// What a sketch of so many interactions may take up: it grows when it has 2, 8, 24, 48, … visitors.
+const fn sketch_bytes(interactions: i64) -> usize {
+    match interactions {
+        ..2 => 0,
+        2..8 => 200,
+        8..24 => 330,
+        24..48 => 460,
+        48..96 => 720,
+        96..192 => 1_230,
+        192..384 => 2_250,
+        384.. => 4_300,
+    }
+}
+
 impl Cell {
-    fn add(&mut self, addend: Addend) {
+    /// Adds a row; by how many bytes that may have made it larger.
+    fn add(&mut self, addend: Addend) -> usize {
         self.interactions += 1;
         self.page_views += addend.page_views;
         self.visits += addend.visits;
         self.engaged_ms += addend.engaged_ms;
-        if let Some(visitor) = addend.visitor {
-            if self.visitors.is_none() {
-                self.visitors = new_sketch();
+        let Some(visitor) = addend.visitor else { return 0 };
+        self.visitors.add(visitor);
+        if self.interactions > 384 {
+            return 0;
+        }
+        sketch_bytes(self.interactions) - sketch_bytes(self.interactions - 1)
+    }
+}
+
+impl Visitors {
+    fn add(&mut self, visitor: Coupon) {
+        match self {
+            Self::None => *self = Self::One(visitor),
+            Self::One(there) if *there == visitor => {}
+            Self::One(there) => {
+                if let Some(mut sketch) = new_sketch() {
+                    sketch.update_with_coupon(*there);
+                    sketch.update_with_coupon(visitor);
+                    *self = Self::Many(Box::new(sketch));
+                }
             }
-            if let Some(sketch) = &mut self.visitors {
-                sketch.update_with_coupon(visitor);
-            }
+            Self::Many(sketch) => sketch.update_with_coupon(visitor),
         }
     }
 
-    fn merge(&mut self, other: Self) {
-        self.interactions += other.interactions;
-        self.page_views += other.page_views;
-        self.visits += other.visits;
-        self.engaged_ms += other.engaged_ms;
-        self.visitors = match (self.visitors.take(), other.visitors) {
-            (Some(left), Some(right)) => merge_sketches([&left, &right]),
-            (left, right) => left.or(right),
-        };
+    /// The sketch's bytes, where there is anybody.
+    fn bytes(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::None => None,
+            Self::One(visitor) => {
+                let mut sketch = new_sketch()?;
+                sketch.update_with_coupon(*visitor);
+                Some(sketch.serialize())
+            }
+            Self::Many(sketch) => Some(sketch.serialize()),
+        }
     }
+}
+
+/// All cells in one.
+fn merged(cells: impl IntoIterator<Item = Cell>) -> Cell {
+    let (mut whole, mut sketches) = (Cell::default(), Vec::new());
+    for cell in cells {
+        whole.interactions += cell.interactions;
+        whole.page_views += cell.page_views;
+        whole.visits += cell.visits;
+        whole.engaged_ms += cell.engaged_ms;
+        match cell.visitors {
+            Visitors::None => {}
+            Visitors::One(visitor) => whole.visitors.add(visitor),
+            Visitors::Many(sketch) => sketches.push(sketch),
+        }
+    }
+    if !sketches.is_empty() {
+        let ones = match &whole.visitors {
+            Visitors::None => None,
+            Visitors::One(visitor) => new_sketch().map(|mut sketch| {
+                sketch.update_with_coupon(*visitor);
+                Box::new(sketch)
+            }),
+            Visitors::Many(sketch) => Some(sketch.clone()),
+        };
+        if let Some(sketch) = merge_sketches(sketches.iter().chain(&ones).map(|sketch| &**sketch)) {
+            whole.visitors = Visitors::Many(Box::new(sketch));
+        }
+    }
+    whole
 }
 
 /// An empty sketch of the lake's size.
@@ -272,21 +578,6 @@ pub fn merge_sketches<'s>(sketches: impl IntoIterator<Item = &'s HllSketch>) -> 
         union.update(sketch);
     }
     Some(union.to_sketch(HllType::Hll8))
-}
-
-/// At most `VALUES_MAX` values, sorted; the least frequent are gathered under `OTHER`.
-fn bounded(cells: Cells) -> Vec<(Box<str>, Cell)> {
-    let mut cells: Vec<_> = cells.into_iter().collect();
-    if cells.len() > VALUES_MAX {
-        cells.sort_by(|left, right| right.1.interactions.cmp(&left.1.interactions).then_with(|| left.0.cmp(&right.0)));
-        let mut other = Cell::default();
-        for (_, rest) in cells.drain(VALUES_MAX - 1..) {
-            other.merge(rest);
-        }
-        cells.push((OTHER.into(), other));
-    }
-    cells.sort_by(|left, right| left.0.cmp(&right.0));
-    cells
 }
 
 #[derive(Default)]
@@ -312,7 +603,7 @@ impl Rows {
         self.page_views.append_value(cell.page_views);
         self.visits.append_value(cell.visits);
         self.engaged_ms.append_value(cell.engaged_ms);
-        self.visitors_sketch.append_option(cell.visitors.as_ref().map(HllSketch::serialize));
+        self.visitors_sketch.append_option(cell.visitors.bytes());
     }
 
     fn finish(mut self) -> Result<RecordBatch, ArrowError> {
@@ -342,11 +633,10 @@ mod tests {
     #[test]
     fn more_values_than_fit_are_gathered_and_the_total_stays_whole() {
         let mut trends = Trends::default();
-        let hour = &mut trends.hour("acme", Hour(1))[Dimension::Page as usize];
-        for page in 0..VALUES_MAX + 500 {
-            super::cell(hour, &format!("/p{page}")).interactions = if page < 10 { 100 } else { 1 };
+        for page in 0..VALUES_MAX as u64 + 500 {
+            trends.add_up("acme", Hour(1), Dimension::Page, &format!("/p{page}"), if page < 10 { 100 } else { 1 });
         }
-        let days = trends.finish().unwrap();
+        let days = trends.take().unwrap();
         let batch = &days[0].1;
         assert_eq!(batch.num_rows(), VALUES_MAX);
         let values = batch.column_by_name("value").unwrap().as_string::<i32>();
@@ -362,7 +652,7 @@ mod tests {
         let mut trends = Trends::default();
         trends.count_outcome("acme", Hour(23), Outcome::Refused(Reason::NoConsent), 3);
         trends.count_outcome("-", Hour(24), Outcome::Refused(Reason::UnknownSite), 1);
-        let days = trends.finish().unwrap();
+        let days = trends.take().unwrap();
         assert_eq!(days.iter().map(|(day, batch)| (day.0, batch.num_rows())).collect::<Vec<_>>(), [(0, 1), (1, 1)]);
     }
 }
