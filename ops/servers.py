@@ -107,7 +107,11 @@ class Clearpixel(Server):
 
     def start(self):
         self.process = subprocess.Popen(self.command, stdout=self.log, stderr=self.log)
-        awaited(self.is_ready)
+        try:
+            awaited(self.is_ready)
+        except BaseException:
+            self.process.kill()
+            raise
 
     def is_ready(self):
         if self.process.poll() is not None:
