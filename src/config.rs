@@ -162,12 +162,12 @@ impl Config {
             let at = error.span().map_or(0, |span| span.start);
             ConfigError::Faults(vec![Fault {
                 file: file.to_owned(),
-                line: line_of(text, at),
+                line: Lines::of(text).line_of(at),
                 problem: format!("this is no TOML: {}", error.message()),
                 cure: "see https://toml.io, and `clearpixel settings` for every name".to_owned(),
             }])
         })?;
-        let mut reader = Reader { text, file, values: BTreeMap::new(), faults: Vec::new(), in_force: Vec::new() };
+        let mut reader = Reader { lines: Lines::of(text), file, values: BTreeMap::new(), faults: Vec::new(), in_force: Vec::new() };
         let sites = reader.flatten(document.into_inner());
         let config = reader.config(sites);
         reader.faults.sort_by_key(|fault| fault.line);
@@ -196,7 +196,7 @@ pub fn document() -> String {
 type Values<'t> = BTreeMap<String, (usize, DeValue<'t>)>;
 
 struct Reader<'t> {
-    text: &'t str,
+    lines: Lines,
     file: &'t str,
     values: Values<'t>,
     faults: Vec<Fault>,
@@ -211,7 +211,7 @@ impl<'t> Reader<'t> {
     fn flatten(&mut self, document: DeTable<'t>) -> Vec<(usize, Values<'t>)> {
         let mut sites = Vec::new();
         for (key, value) in document {
-            let (line, name) = (line_of(self.text, key.span().start), key.into_inner().into_owned());
+            let (line, name) = (self.lines.line_of(key.span().start), key.into_inner().into_owned());
             if name != "site" {
                 let mut values = std::mem::take(&mut self.values);
                 self.lay_out(name, line, value.into_inner(), &mut values);
@@ -230,12 +230,12 @@ impl<'t> Reader<'t> {
     }
 
     fn site_table(&mut self, table: Spanned<DeValue<'t>>) -> (usize, Values<'t>) {
-        let line = line_of(self.text, table.span().start);
+        let line = self.lines.line_of(table.span().start);
         let mut values = Values::new();
         match table.into_inner() {
             DeValue::Table(table) => {
                 for (key, value) in table {
-                    let at = line_of(self.text, key.span().start);
+                    let at = self.lines.line_of(key.span().start);
                     self.lay_out(format!("site.{}", key.into_inner()), at, value.into_inner(), &mut values);
                 }
             }
@@ -247,7 +247,7 @@ impl<'t> Reader<'t> {
     fn lay_out(&mut self, name: String, line: usize, value: DeValue<'t>, values: &mut Values<'t>) {
         if let DeValue::Table(table) = value {
             for (key, value) in table {
-                let line = line_of(self.text, key.span().start);
+                let line = self.lines.line_of(key.span().start);
                 self.lay_out(format!("{name}.{}", key.into_inner()), line, value.into_inner(), values);
             }
         } else if SETTINGS.iter().any(|setting| setting.name == name) {
@@ -404,8 +404,17 @@ impl<'t> Reader<'t> {
 /// The log forgets when a file left after a day.
 const READERS_GRACE_MAX: i64 = 86_400;
 
-fn line_of(text: &str, at: usize) -> usize {
-    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+/// Where lines end: with ten thousand sites the text is not counted through again for each setting.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
+    }
+
+    fn line_of(&self, at: usize) -> usize {
+        self.0.partition_point(|end| *end < at) + 1
+    }
 }
 
 fn shown(value: &DeValue<'_>) -> String {

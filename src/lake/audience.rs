@@ -6,9 +6,9 @@
 
 use crate::hit::field::Id;
 use crate::rules::suppression::{Standing, Suppressions};
-use arrow::array::{Array, BooleanArray, StringArray};
+use arrow::array::{Array, BooleanArray, StringViewArray};
 use arrow::datatypes::DataType;
-use datafusion::common::cast::as_string_array;
+use datafusion::common::cast::as_string_view_array;
 use datafusion::common::exec_datafusion_err;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use std::fmt;
@@ -53,10 +53,10 @@ impl Audience {
             let [sites, visitors] = columns.as_slice() else {
                 return Err(exec_datafusion_err!("is_hidden(site, visitor_id) needs both"));
             };
-            let hidden = hidden(&suppressions, test, as_string_array(sites)?, as_string_array(visitors)?);
+            let hidden = hidden(&suppressions, test, as_string_view_array(sites)?, as_string_view_array(visitors)?);
             Ok(ColumnarValue::Array(Arc::new(hidden)))
         };
-        Some(create_udf("is_hidden", vec![DataType::Utf8, DataType::Utf8], DataType::Boolean, Volatility::Immutable, Arc::new(each)))
+        Some(create_udf("is_hidden", vec![DataType::Utf8View, DataType::Utf8View], DataType::Boolean, Volatility::Immutable, Arc::new(each)))
     }
 
     /// So many suppressions cannot be read here: see `Suppressions::unreadable`.
@@ -68,7 +68,7 @@ impl Audience {
     }
 }
 
-fn hidden(suppressions: &Suppressions, test: fn(Standing) -> bool, sites: &StringArray, visitors: &StringArray) -> BooleanArray {
+fn hidden(suppressions: &Suppressions, test: fn(Standing) -> bool, sites: &StringViewArray, visitors: &StringViewArray) -> BooleanArray {
     let mut last: Option<(&str, &str, bool)> = None;
     let of_row = |row: usize| {
         if visitors.is_null(row) {

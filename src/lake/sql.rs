@@ -10,7 +10,9 @@ use super::columns::TableName;
 use super::functions;
 use super::scan::{self, Scan};
 use super::table::{Table, TableError};
-use arrow::record_batch::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
 use datafusion::error::DataFusionError;
@@ -19,7 +21,9 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::{LogicalPlanBuilder, ScalarUDF, not};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext, col};
+use futures::StreamExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,7 +73,7 @@ impl Session {
         let plan = self.context.state().create_logical_plan(sql).await?;
         let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reading.verify_plan(&plan).map_err(|error| SqlError::Writes(text_of(&error)))?;
-        Ok(self.context.execute_logical_plan(plan).await?.execute_stream().await?)
+        Ok(plain(self.context.execute_logical_plan(plan).await?.execute_stream().await?))
     }
 
     /// Looks at the newest version of the tables in the folder `lake`.
@@ -93,7 +97,7 @@ impl Session {
                 TableName::Interactions => "interactions",
                 TableName::Trends => "trends_parts",
             };
-            let scan: Arc<dyn TableProvider> = Arc::new(Scan::new(name, &files)?);
+            let scan: Arc<dyn TableProvider> = Arc::new(Scan::viewed(name, &files)?);
             let table = match (name, &is_hidden) {
                 (TableName::Interactions, Some(is_hidden)) => without(is_hidden, scan, as_in_sql)?,
                 (TableName::Interactions, None) | (TableName::Trends, _) => scan,
@@ -136,6 +140,21 @@ impl Session {
         context.register_udf(functions::estimate());
         Ok(Self { context })
     }
+}
+
+/// The answer with texts as texts: inside they are views (`Scan::viewed`), which not every reader of an answer knows.
+fn plain(batches: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let as_text = |field: &Arc<Field>| match field.data_type() {
+        DataType::Utf8View => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
+        _ => field.clone(),
+    };
+    let schema = Arc::new(Schema::new(batches.schema().fields().iter().map(as_text).collect::<Fields>()));
+    let to = schema.clone();
+    let as_texts = move |batch: RecordBatch| {
+        let columns = batch.columns().iter().zip(to.fields()).map(|(column, field)| cast(column, field.data_type())).collect::<Result<Vec<_>, _>>()?;
+        Ok(RecordBatch::try_new_with_options(to.clone(), columns, &RecordBatchOptions::new().with_row_count(Some(batch.num_rows())))?)
+    };
+    Box::pin(RecordBatchStreamAdapter::new(schema, batches.map(move |batch| batch.and_then(&as_texts))))
 }
 
 /// The table without the rows that are not there for the audience. The whole one has no name in SQL.
