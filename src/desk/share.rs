@@ -98,8 +98,9 @@ impl Group {
 
 /// Counts a site's week. People are counted so that no more are seen than were there: a row without a visitor
 /// counts for nobody and in nothing; a visitor of a daily id is another one each day, and a browser without
-/// cookies another one each time, so people of a key are the visitors of its fullest *day*, and no more than
-/// the networks and browsers that they came with on that day.
+/// cookies another one each time, while a cookie that is kept may come from many networks. So people of a key are
+/// those pairs of a visitor and of what it came with, on its fullest *day*, in which neither comes twice: whoever
+/// has many of one has one of the other (a matching is never larger than a cover; König, 1931).
 #[expect(async_fn_in_trait, reason = "counted on the thread that asks")]
 pub trait Count {
     type Error;

@@ -91,13 +91,12 @@ impl InMemory<'_> {
     }
 
     fn people<'r>(rows: impl Iterator<Item = &'r Row>) -> u64 {
-        let mut days: BTreeMap<i64, (BTreeSet<Id>, BTreeSet<Trait>)> = BTreeMap::new();
+        let mut days: BTreeMap<i64, BTreeMap<Id, Trait>> = BTreeMap::new();
         for row in rows {
-            let (visitors, traits) = days.entry(row.day).or_default();
-            visitors.insert(row.visitor);
-            traits.insert(row.trait_());
+            let least = days.entry(row.day).or_default().entry(row.visitor).or_insert_with(|| row.trait_());
+            *least = row.trait_().min(least.clone());
         }
-        days.values().map(|(visitors, traits)| visitors.len().min(traits.len()) as u64).max().unwrap_or(0)
+        days.values().map(|visitors| visitors.values().collect::<BTreeSet<_>>().len() as u64).max().unwrap_or(0)
     }
 }
 

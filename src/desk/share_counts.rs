@@ -96,7 +96,14 @@ impl WeekOfRows<'_> {
     }
 }
 
-/// What a browser came with on a day: as many people as there are of these at least, where cookies are not kept.
+/// A row for each pair of a visitor and a trait within `by` in which no visitor and no trait comes twice: each
+/// visitor's least trait, and of each trait one visitor. Somebody with many ids has one trait, somebody who moves
+/// about has one id; whoever is in two pairs has both.
+fn people(by: &str, rows: &str) -> String {
+    format!("SELECT {by}, trait FROM (SELECT {by}, visitor_id, min(trait) AS trait FROM ({rows}) GROUP BY {by}, visitor_id) GROUP BY {by}, trait")
+}
+
+/// What a browser came with on a day.
 const TRAIT: &str = "concat_ws(chr(31), network, browser, browser_version, os, os_version, device, language)";
 
 fn key_of(group: Group) -> String {
@@ -124,15 +131,9 @@ impl Count for WeekOfRows<'_> {
     type Error = SqlError;
 
     async fn common(&self, group: Group) -> Result<Vec<String>, SqlError> {
-        let rows = self.rows(group);
-        let of = |who: &str| {
-            format!("SELECT key, day, count(*) AS n FROM (SELECT key, day, {who} FROM ({rows}) GROUP BY 1, 2, 3) GROUP BY 1, 2 HAVING count(*) >= {PEOPLE_MIN}")
-        };
         let sql = format!(
-            "SELECT v.key AS key FROM ({}) v JOIN ({}) t ON v.key = t.key AND v.day = t.day \
-             GROUP BY v.key ORDER BY max(CASE WHEN v.n < t.n THEN v.n ELSE t.n END) DESC, v.key LIMIT {CELLS_MAX}",
-            of("visitor_id"),
-            of("trait"),
+            "SELECT key FROM (SELECT key, day, count(*) AS n FROM ({}) GROUP BY 1, 2 HAVING count(*) >= {PEOPLE_MIN}) GROUP BY key ORDER BY max(n) DESC, key LIMIT {CELLS_MAX}",
+            people("key, day", &self.rows(group)),
         );
         let batches = self.ask(&sql).await?;
         read(&batches, |batch| texts(batch, "key"))
@@ -144,11 +145,9 @@ impl Count for WeekOfRows<'_> {
         if keys == 0 {
             return Ok(Rest::default());
         }
-        let of = |who: &str| format!("SELECT day, count(*) AS n FROM (SELECT day, {who} FROM ({rows}) GROUP BY 1, 2) GROUP BY 1");
         let sql = format!(
-            "SELECT CAST(coalesce(max(CASE WHEN v.n < t.n THEN v.n ELSE t.n END), 0) AS BIGINT) AS n FROM ({}) v JOIN ({}) t ON v.day = t.day",
-            of("visitor_id"),
-            of("trait")
+            "SELECT CAST(coalesce(max(n), 0) AS BIGINT) AS n FROM (SELECT day, count(*) AS n FROM ({}) GROUP BY day)",
+            people("day", &rows),
         );
         Ok(Rest { people: self.number(&sql).await?, keys })
     }
