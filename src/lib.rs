@@ -183,6 +183,8 @@ pub mod rules {
 
 /// The words all floors share: std only.
 pub mod hit {
+    #[cfg(test)]
+    pub mod sample;
     pub mod raw;
     pub mod record;
     pub mod claims;

@@ -270,7 +270,8 @@ async fn next(batches: &mut SendableRecordBatchStream) -> Result<Option<RecordBa
 #[cfg(test)]
 mod tests {
     use super::{Answered, Format, TABLE_ROWS_MAX, query};
-    use crate::lake::sample::{commit, page_view};
+    use crate::hit::sample::page_view;
+    use crate::lake::sample::commit;
     use crate::lake::audience::Audience;
     use crate::lake::sql::{Session, SessionOptions};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;

@@ -335,7 +335,8 @@ mod tests {
     use crate::hit::field::{Country, Device, Medium};
     use crate::hit::outcome::{Outcome, Reason};
     use crate::hit::record::{Number, Text};
-    use crate::lake::sample::{START, commit, page_view};
+    use crate::hit::sample::{START, page_view};
+    use crate::lake::sample::commit;
     use crate::lake::audience::Audience;
     use crate::lake::sql::{Session, SessionOptions};
 

@@ -13,7 +13,8 @@ use crate::hit::field::{Country, Device, Id};
 use crate::hit::record::{Record, Text};
 use crate::hit::site::Site;
 use crate::lake::audience::Audience;
-use crate::lake::sample::{commit, page_view};
+use crate::hit::sample::page_view;
+use crate::lake::sample::commit;
 use crate::lake::sql::{Session, SessionOptions};
 use futures::executor::block_on;
 use proptest::prelude::*;
@@ -554,7 +555,7 @@ fn records(rows: &[Row]) -> Vec<Record<'_>> {
     let mut records = Vec::new();
     for row in rows {
         for _ in 0..row.interactions {
-            let seconds = (MONDAY.0 + row.day - crate::lake::sample::START.day().0) * 86_400 + 60;
+            let seconds = (MONDAY.0 + row.day - crate::hit::sample::START.day().0) * 86_400 + 60;
             let mut record = page_view(seconds, 0, 0, "");
             let [browser, os, device] = TECHNOLOGY[row.technology];
             for (text, value) in [

@@ -292,7 +292,8 @@ mod tests {
     use crate::hit::record::Text;
     use crate::hit::site::SiteKey;
     use crate::lake::audience::Audience;
-    use crate::lake::sample::{START, commit, page_view};
+    use crate::hit::sample::{START, page_view};
+    use crate::lake::sample::commit;
     use crate::lake::sql::{Session, SessionOptions};
     use crate::rules::person::Person;
     use sha2::{Digest, Sha256};

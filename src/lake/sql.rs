@@ -235,7 +235,8 @@ mod tests {
     use crate::hit::scrubbed::Kind;
     use crate::hit::record::{Number, Text};
     use crate::lake::columns::TableName;
-    use crate::lake::sample::{commit, page_view};
+    use crate::hit::sample::page_view;
+    use crate::lake::sample::commit;
     use crate::lake::audience::Audience;
     use crate::lake::table::Table;
     use crate::rules::suppression::{Entry, SuppressionKey, Suppressions};

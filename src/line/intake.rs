@@ -368,7 +368,7 @@ mod tests {
     use crate::hit::outcome::Outcome;
     use crate::journal::frame::Framed;
     use crate::journal::segment::{Directory, Register, Writer};
-    use crate::lake::sample::page_view;
+    use crate::hit::sample::page_view;
     use crate::line::guard::Repeats;
     use crate::line::ledger::Ledger;
     use std::hash::RandomState;
