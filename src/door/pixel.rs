@@ -19,6 +19,7 @@ use chrono::DateTime;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, Write};
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -120,7 +121,7 @@ impl Pixels {
     }
 
     fn take(&self, bytes: &[u8], peer: Peer) -> Step {
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         match plain_pixel(bytes, &mut headers) {
             None => Step::Other(bytes.to_vec()),
             Some(Plain { query, headers, closes }) => {
@@ -160,9 +161,9 @@ struct Plain<'b, 'h> {
     closes: bool,
 }
 
-fn plain_pixel<'b, 'h>(bytes: &'b [u8], headers: &'h mut [httparse::Header<'b>; HEADERS_MAX]) -> Option<Plain<'b, 'h>> {
-    let mut request = httparse::Request::new(headers);
-    let is_whole = request.parse(bytes) == Ok(httparse::Status::Complete(bytes.len()));
+fn plain_pixel<'b, 'h>(bytes: &'b [u8], headers: &'h mut [MaybeUninit<httparse::Header<'b>>; HEADERS_MAX]) -> Option<Plain<'b, 'h>> {
+    let mut request = httparse::Request::new(&mut []);
+    let is_whole = request.parse_with_uninit_headers(bytes, headers) == Ok(httparse::Status::Complete(bytes.len()));
     let query = match request.path?.strip_prefix("/p.gif")? {
         "" => "",
         rest => rest.strip_prefix('?')?,
@@ -242,9 +243,10 @@ mod tests {
     use super::{HEADERS_MAX, plain_pixel};
     use hyper::Uri;
     use proptest::prelude::*;
+    use std::mem::MaybeUninit;
 
     fn read(bytes: &[u8]) -> Option<(String, usize, bool)> {
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         plain_pixel(bytes, &mut headers).map(|plain| (plain.query.to_owned(), plain.headers.len(), plain.closes))
     }
 

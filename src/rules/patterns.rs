@@ -105,12 +105,10 @@ impl Traits {
 
     pub fn of(text: &str) -> Self {
         let bytes = text.as_bytes();
-        let (mut traits, mut before) = (0, 0);
-        for byte in bytes {
-            let trait_of = TRAITS[usize::from(*byte)];
-            // A dash has a bit of its own here, which counts where it meets another.
-            traits |= (trait_of & !Self::DASHES) | (trait_of & before & Self::DASHES);
-            before = trait_of;
+        let mut traits = bytes.iter().fold(0, |traits, byte| traits | TRAITS[usize::from(*byte)]);
+        // One dash alone is nothing.
+        if traits & Self::DASHES != 0 && !bytes.windows(2).any(|pair| pair == b"--") {
+            traits &= !Self::DASHES;
         }
         Self(if has_run(bytes) { traits | Self::RUN } else { traits })
     }
