@@ -33,7 +33,7 @@ class Lake:
         self.parquet = f"{self.table}/day=*/*.parquet"
 
     @classmethod
-    def ready(cls, data, quick):
+    def ready(cls, data, quick, program=None):
         size = SIZES[quick]
         data = data or CACHE / f"lake-{size[0]}"
         lake, mark = cls(data, size), data / "filled"
@@ -49,7 +49,7 @@ class Lake:
             sys.exit(f"{data}: {free >> 30} GiB are free, {lake.rows * BYTES_A_ROW * 2 >> 30} GiB are needed")
         print(f"making {lake.rows:,} interactions in {data}", file=sys.stderr)
         numbers = [str(number) for pair in zip(["--rows", "--visitors", "--days", "--busiest"], size) for number in pair]
-        program = bench("upkeep")
+        program = program or bench("upkeep")
         for step in ("fill", "compact"):
             run([program, "--bench", *numbers, "--data", data, "--only", step], stdout=sys.stderr)
         mark.write_text(json.dumps(size))
