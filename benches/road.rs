@@ -49,7 +49,7 @@ fn rules(criterion: &mut Criterion) {
     let signals = Signals { remembered: Remembered::Granted, ..Signals::quiet(Law::OptIn) };
     group.bench_function("rule", |bench| bench.iter(|| ruling::rule(site, black_box(&signals))));
     let mut places = Places::new(Arc::new(Atlas::built_in().unwrap()));
-    group.bench_function("find a known place", |bench| bench.iter(|| places.locate(Private::new(Some("8.8.8.8".parse().unwrap())))));
+    group.bench_function("find a known place", |bench| bench.iter(|| *places.locate(Private::new(Some("8.8.8.8".parse().unwrap())))));
     let mut agents = AgentCache::new(Arc::new(Classifier::new().unwrap()));
     group.bench_function("name a known browser", |bench| bench.iter(|| agents.classify(black_box(AGENT)).is_bot));
     let mut arena = Bump::new();
