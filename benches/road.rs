@@ -15,10 +15,12 @@ use clearpixel::hit::scrubbed::Scrubbed;
 use clearpixel::hit::site::SiteKey;
 use clearpixel::journal::frame::{self, Frame};
 use clearpixel::journal::segment::{Directory, Register, Writer};
-use clearpixel::lake::batch::InteractionRows;
+use clearpixel::lake::batch::InteractionFile;
+use clearpixel::lake::chunk::Press;
 use clearpixel::lake::columns::TableName;
 use clearpixel::lake::file::FileWriter;
 use clearpixel::lake::trends::Trends;
+use clearpixel::lake::vocabulary::Vocabularies;
 use clearpixel::line::collect::Judge;
 use clearpixel::rules::agent::Classifier;
 use clearpixel::rules::agent_cache::AgentCache;
@@ -49,7 +51,7 @@ fn rules(criterion: &mut Criterion) {
     let signals = Signals { remembered: Remembered::Granted, ..Signals::quiet(Law::OptIn) };
     group.bench_function("rule", |bench| bench.iter(|| ruling::rule(site, black_box(&signals))));
     let mut places = Places::new(Arc::new(Atlas::built_in().unwrap()));
-    group.bench_function("find a known place", |bench| bench.iter(|| *places.locate(Private::new(Some("8.8.8.8".parse().unwrap())))));
+    group.bench_function("find a known place", |bench| bench.iter(|| { black_box(places.locate(Private::new(Some("8.8.8.8".parse().unwrap())))); }));
     let mut agents = AgentCache::new(Arc::new(Classifier::new().unwrap()));
     group.bench_function("name a known browser", |bench| bench.iter(|| agents.classify(black_box(AGENT)).is_bot));
     let mut arena = Bump::new();
@@ -165,31 +167,43 @@ fn lake(criterion: &mut Criterion) {
             count
         });
     });
-    let gather = |rows: &mut InteractionRows| {
-        each_frame(&bytes, |frame| {
-            if let Frame::Interaction(record) = frame {
-                rows.push(record);
-            }
-        });
-        rows.finish().unwrap()
-    };
-    group.bench_function("replay into columns", |bench| bench.iter_batched_ref(InteractionRows::default, gather, BatchSize::LargeInput));
-    let batch = gather(&mut InteractionRows::default());
-    group.bench_function("columns into Parquet", |bench| {
-        bench.iter(|| {
-            let mut writer = FileWriter::new(TableName::Interactions, NOW.day()).unwrap();
-            writer.write(&batch).unwrap();
-            writer.finish("bench", 1, NOW).unwrap().bytes.len()
-        });
+    group.bench_function("replay into numbers", |bench| {
+        bench.iter_batched_ref(
+            Vocabularies::default,
+            |vocabularies| each_frame(&bytes, |frame| if let Frame::Interaction(record) = frame { black_box(vocabularies.ids(record)); }),
+            BatchSize::LargeInput,
+        );
     });
+    group.bench_function("replay into Parquet", |bench| bench.iter(|| loaded(&bytes, None)));
     group.bench_function("replay into trends", |bench| {
         bench.iter(|| {
             let mut trends = Trends::default();
             each_frame(&bytes, |frame| trends.count(frame));
-            trends.finish().unwrap().len()
+            trends.take().unwrap().len()
         });
     });
+    group.bench_function("replay into both", |bench| bench.iter(|| loaded(&bytes, Some(Trends::default()))));
     group.finish();
+}
+
+/// Bytes of the files of a segment's frames.
+fn loaded(bytes: &[u8], mut trends: Option<Trends>) -> usize {
+    let (mut press, mut file) = (Press::new().unwrap(), InteractionFile::new(NOW.day()).unwrap());
+    each_frame(bytes, |frame| {
+        if let Frame::Interaction(record) = frame {
+            let ids = file.push(record, &mut press).unwrap();
+            if let Some(trends) = &mut trends {
+                trends.count_numbered(record, &ids);
+            }
+        }
+    });
+    let mut length = file.finish("bench", 1, NOW, &mut press).unwrap().bytes.len();
+    for (day, batch) in trends.map_or_else(Vec::new, |mut trends| trends.take().unwrap()) {
+        let mut file = FileWriter::new(TableName::Trends, day).unwrap();
+        file.write(&batch).unwrap();
+        length += file.finish("bench", 1, NOW).unwrap().bytes.len();
+    }
+    length
 }
 
 criterion_group!(benches, rules, road, journal, lake);

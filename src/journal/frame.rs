@@ -82,6 +82,7 @@ pub enum Next<'a> {
 }
 
 /// Reads the frame at the start of `bytes`.
+#[inline]
 pub fn read(bytes: &[u8]) -> Next<'_> {
     let Some((head, rest)) = bytes.split_at_checked(8) else {
         return if bytes.iter().all(|byte| *byte == 0) { Next::End } else { Next::Torn };
@@ -179,6 +180,7 @@ fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
     }
 }
 
+#[inline]
 fn decode(payload: &[u8]) -> Option<Record<'_>> {
     let mut bytes = Bytes(payload);
     let received_at = Moment(bytes.i64()?);

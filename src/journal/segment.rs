@@ -360,8 +360,11 @@ impl Shelf for Directory {
     }
 
     fn read(&self, sequence: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(self.path(sequence))?.take(SEGMENT_BYTES_MAX + SET_ASIDE_BYTES).read_to_end(&mut bytes)?;
+        let bytes_max = SEGMENT_BYTES_MAX + SET_ASIDE_BYTES;
+        let file = File::open(self.path(sequence))?;
+        // Room for all of it at once: grown by doubling, it would be copied as often.
+        let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len().min(bytes_max)).unwrap_or(0));
+        file.take(bytes_max).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 

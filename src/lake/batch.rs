@@ -9,7 +9,7 @@
 use super::chunk::{Chunk, ClosedChunk, Press, Whole};
 use super::columns::{BLOOM_FPP, INTERACTIONS, MAP_PARTS, ROW_GROUP_BYTES, ROW_GROUP_ROWS, TableName, arrow_field};
 use super::file::{FileToAdd, arrow_writer};
-use super::vocabulary::{BEYOND, IdVocabulary, Ids, NONE, Vocabularies, Word};
+use super::vocabulary::{BEYOND, IdVocabulary, Ids, Vocabularies, Word};
 use crate::hit::clock::{Day, Moment};
 use crate::hit::field::Id;
 use crate::hit::record::{Number, Record, Text};
@@ -150,17 +150,17 @@ struct RowGroup {
 
 impl RowGroup {
     fn push(&mut self, record: &Record<'_>, press: &mut Press) -> Result<Ids> {
-        let mut ids = self.vocabularies.ids(record);
+        let (at, ids) = (self.rows, self.vocabularies.ids(record));
         for (((chunk, id), text), vocabulary) in self.texts.iter_mut().zip(ids.texts).zip(record.texts).zip(&self.vocabularies.texts) {
-            chunk.push(id, vocabulary.len(), text.as_bytes(), press)?;
+            chunk.push(at, id, vocabulary.len(), text.as_bytes(), press)?;
         }
         for ((chunk, id), (word, vocabulary)) in self.words.iter_mut().zip(ids.words).zip(Word::ALL.into_iter().zip(&self.vocabularies.words)) {
-            chunk.push(id, vocabulary.len(), word.of(record).1.as_bytes(), press)?;
+            chunk.push(at, id, vocabulary.len(), word.of(record).1.as_bytes(), press)?;
         }
         let country = record.country.as_ref().map_or("", |country| country.code());
-        self.country.push(ids.country, self.vocabularies.country.len(), country.as_bytes(), press)?;
-        ids.visitor = self.visitor.push(record.visitor_id, press)?;
-        self.visit.push(record.visit_id, press)?;
+        self.country.push(at, ids.country, self.vocabularies.country.len(), country.as_bytes(), press)?;
+        self.visitor.push(at, record.visitor_id, press)?;
+        self.visit.push(at, record.visit_id, press)?;
         self.others.push(record);
         self.rows += 1;
         if self.rows.is_multiple_of(PAGE_ROWS) {
@@ -200,10 +200,10 @@ impl RowGroup {
     fn end_page(&mut self, press: &mut Press) -> Result<()> {
         let of = &self.vocabularies;
         for (chunk, vocabulary) in self.texts.iter_mut().zip(&of.texts).chain(self.words.iter_mut().zip(&of.words)).chain([(&mut self.country, &of.country)]) {
-            chunk.end_page(vocabulary.len(), press)?;
+            chunk.end_page(self.rows, vocabulary.len(), press)?;
         }
         for ids in [&mut self.visitor, &mut self.visit] {
-            ids.chunk.end_page(ids.vocabulary.len(), press)?;
+            ids.chunk.end_page(self.rows, ids.vocabulary.len(), press)?;
         }
         for (at, ((_, slot), column)) in SLOTS.iter().zip(INTERACTIONS).enumerate() {
             if let Some(array) = self.others.finish(*slot).filter(|array| !array.is_empty()) {
@@ -258,18 +258,13 @@ struct IdColumn {
 }
 
 impl IdColumn {
-    /// Adds a row; gives back the id's number.
-    fn push(&mut self, id: Option<Id>, press: &mut Press) -> Result<u16> {
+    fn push(&mut self, at: usize, id: Option<Id>, press: &mut Press) -> Result<()> {
         let Self { chunk, vocabulary, has_filter, filter } = self;
-        let Some(id) = id else {
-            chunk.push(NONE, vocabulary.len(), &[], press)?;
-            return Ok(NONE);
-        };
+        let Some(id) = id else { return Ok(()) };
         if !chunk.is_plain() {
             let number = vocabulary.id(id);
             if number != BEYOND {
-                chunk.push(number, vocabulary.len(), &[], press)?;
-                return Ok(number);
+                return chunk.push(at, number, vocabulary.len(), &[], press);
             }
             if *has_filter {
                 // As large as a row group may need; folded when it is known how many there are.
@@ -280,8 +275,7 @@ impl IdColumn {
         if let Some(filter) = filter {
             filter.insert(digits.as_slice());
         }
-        chunk.push(BEYOND, vocabulary.len(), &digits, press)?;
-        Ok(if *has_filter { vocabulary.known(id) } else { BEYOND })
+        chunk.push(at, BEYOND, vocabulary.len(), &digits, press)
     }
 
     fn new(chunk: Chunk, has_filter: bool) -> Self {

@@ -50,7 +50,8 @@ pub struct Chunk {
     is_plain: bool,
     pages: TrackedWrite<Vec<u8>>,
     index: OffsetIndexBuilder,
-    rows: u64,
+    /// Rows in the pages before.
+    rows: usize,
     nulls: u64,
     uncompressed: usize,
     numbered_pages: i32,
@@ -100,14 +101,30 @@ impl Chunk {
         }
     }
 
-    /// Adds a row. `known` is how many numbers are given so far; `text` counts only where the number does not
-    /// say it, or where the pages have texts by now.
-    pub fn push(&mut self, number: u16, known: usize, text: &[u8], press: &mut Press) -> Result<()> {
+    /// Adds the text of row `at` of the group; rows left out have none. `known` is how many numbers are given so
+    /// far; `text` counts only where the number does not say it, or where the pages have texts by now.
+    #[inline]
+    pub fn push(&mut self, at: usize, number: u16, known: usize, text: &[u8], press: &mut Press) -> Result<()> {
+        if number == NONE {
+            return Ok(());
+        }
         if number == BEYOND || self.is_plain {
-            return self.push_plain(number, known, text, press);
+            return self.push_plain(at, number, known, text, press);
+        }
+        if self.rows + self.numbers.len() != at {
+            self.fill(at);
         }
         self.numbers.push(number);
         Ok(())
+    }
+
+    /// Rows without a text, up to row `at`.
+    #[inline(never)]
+    fn fill(&mut self, at: usize) {
+        let length = at.saturating_sub(self.rows);
+        if self.numbers.len() < length {
+            self.numbers.resize(length, NONE);
+        }
     }
 
     /// Whether the dictionary is full, or there is none: pages have texts as they are.
@@ -115,15 +132,14 @@ impl Chunk {
         self.is_plain
     }
 
-    fn push_plain(&mut self, number: u16, known: usize, text: &[u8], press: &mut Press) -> Result<()> {
+    #[inline(never)]
+    fn push_plain(&mut self, at: usize, number: u16, known: usize, text: &[u8], press: &mut Press) -> Result<()> {
         if !self.is_plain {
-            self.end_page(known, press)?;
+            self.end_page(at, known, press)?;
             self.is_plain = true;
         }
+        self.fill(at);
         self.numbers.push(number);
-        if number == NONE {
-            return Ok(());
-        }
         let length = u32::try_from(text.len()).map_err(|_| ParquetError::General("a text of more than 4 GiB".to_owned()))?;
         self.texts.extend_from_slice(&length.to_le_bytes());
         self.texts.extend_from_slice(text);
@@ -133,11 +149,12 @@ impl Chunk {
             Some((_, greatest)) if text > greatest.as_slice() => text.clone_into(greatest),
             Some(_) => {}
         }
-        if self.texts.len() >= PAGE_BYTES_MAX { self.end_page(known, press) } else { Ok(()) }
+        if self.texts.len() >= PAGE_BYTES_MAX { self.end_page(at + 1, known, press) } else { Ok(()) }
     }
 
-    /// Ends the page being gathered.
-    pub fn end_page(&mut self, known: usize, press: &mut Press) -> Result<()> {
+    /// Ends the page being gathered before row `at`.
+    pub fn end_page(&mut self, at: usize, known: usize, press: &mut Press) -> Result<()> {
+        self.fill(at);
         if self.numbers.is_empty() {
             return Ok(());
         }
@@ -173,7 +190,7 @@ impl Chunk {
         self.index.append_row_count(i64::from(num_values));
         self.index.append_offset_and_size(i64_of(written.offset), i32::try_from(written.compressed_size).unwrap_or(i32::MAX));
         self.uncompressed += written.uncompressed_size;
-        self.rows += u64::from(num_values);
+        self.rows += self.numbers.len();
         self.nulls += nulls as u64;
         self.numbers.clear();
         Ok(())
@@ -184,9 +201,9 @@ impl Chunk {
         self.pages.bytes_written()
     }
 
+    /// Ends the chunk, whose last page is ended.
     pub fn close(mut self, whole: Whole<'_>, press: &mut Press) -> Result<ClosedChunk> {
         let (dictionary, known) = whole.dictionary;
-        self.end_page(known, press)?;
         let mut bytes = TrackedWrite::new(Vec::with_capacity(self.pages.bytes_written() + dictionary.len() / 2 + 64));
         let mut page_stats = Vec::with_capacity(3);
         let mut count = |page_type, encoding, count| page_stats.push(PageEncodingStats { page_type, encoding, count });
@@ -214,7 +231,7 @@ impl Chunk {
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
             .set_encodings(encodings)
             .set_page_encoding_stats(page_stats)
-            .set_num_values(i64_of(self.rows))
+            .set_num_values(i64_of(self.rows as u64))
             .set_total_compressed_size(i64_of(bytes.len() as u64))
             .set_total_uncompressed_size(i64_of(self.uncompressed as u64))
             .set_data_page_offset(i64_of(data_page_offset as u64))
@@ -228,7 +245,7 @@ impl Chunk {
         }
         let close = ColumnCloseResult {
             bytes_written: bytes.len() as u64,
-            rows_written: self.rows,
+            rows_written: self.rows as u64,
             metadata: metadata.build()?,
             bloom_filter: whole.bloom_filter,
             column_index: None,

@@ -1,9 +1,9 @@
 //! Owns trends: aggregates without persons, made from the rows and tallies of one commit.
 //!
 //! Knows the dimensions and Apache DataSketches' HLL. Promises: at most 1,000 values a dimension,
-//! site and hour in a commit, the most frequent ones, the rest under `(other)`, so that totals stay
-//! whole; a sketch is fed with the bytes of `visitor_id`, so that other languages merge it. Never
-//! holds a visitor's id itself.
+//! site and hour whenever they are taken, the most frequent ones, the rest under `(other)`, so that totals stay
+//! whole; a sketch is fed with the bytes of `visitor_id`, so that other languages merge it. Holds 96 MiB and
+//! says when it is full. Never holds a visitor's id itself.
 
 use super::columns::{TableName, arrow_schema};
 use super::vocabulary::{BEYOND, Ids, NONE, Word};
@@ -153,9 +153,9 @@ pub struct Trends {
     /// Places in `cells` that are nobody's.
     free: Vec<u32>,
     known: Known,
+    waiting: Waiting,
     /// Bytes held, roughly.
     held: usize,
-    scratch: String,
 }
 
 /// The values of each dimension, in the order of `Dimension::ALL`, and where their cells are.
@@ -166,23 +166,24 @@ type Values = HashMap<Box<str>, u32>;
 /// Where cells are by the numbers of their texts, so that a text is not hashed for every row.
 #[derive(Default)]
 struct Known {
-    /// A site's hour.
+    /// A site's hour. No number is given twice, or a row counted meanwhile would go astray.
     slots: HashMap<(u64, u16, Hour), u32>,
+    next: u32,
     last: Option<((u64, u16, Hour), u32)>,
     cells: [HashMap<u64, u32>; Dimension::ALL.len()],
-    /// The visitors of one epoch by their numbers.
-    visitors: Vec<Option<Seen>>,
-    epoch: u64,
 }
 
-/// A visitor: most rows of one go to the cells where the last one went, and their sketches have them already.
-#[derive(Clone, Copy)]
-struct Seen {
-    coupon: Coupon,
-    cells: [u32; Dimension::ALL.len() - 2],
+/// Rows whose cells are known and wait for their turn: taken dimension by dimension, the few cells and
+/// sketches of most dimensions stay in the processor's nearest cache.
+#[derive(Default)]
+struct Waiting {
+    addends: Vec<Addend>,
+    /// Cell and row.
+    cells: [Vec<(u32, u16)>; Dimension::ALL.len()],
 }
 
-const NOWHERE: u32 = u32::MAX;
+/// 1,024 addends of 16 bytes.
+const WAITING_MAX: usize = 1 << 10;
 
 #[derive(Default)]
 struct Cell {
@@ -230,13 +231,12 @@ impl Trends {
         }
         let slot = u64::from(self.known.slot((ids.epoch, site, hour)));
         self.count_scrubbed(record);
-        let mut seen = self.known.visitor(record, ids);
-        let addend = Addend { visitor: seen.map(|seen| seen.coupon).or_else(|| coupon(record)), ..Addend::without_visitor(record) };
-        let again = Addend { visitor: None, ..addend };
+        let row = self.waiting.addends.len() as u16;
+        self.waiting.addends.push(Addend::of(record));
         for dimension in Dimension::ALL {
             let Some(numbers) = dimension.numbers(record, ids) else { continue };
             let key = slot << 32 | u64::from(numbers[0]) << 16 | u64::from(numbers[1]);
-            let known = match self.known.cells[dimension as usize].get(&key) {
+            let at = match self.known.cells[dimension as usize].get(&key) {
                 Some(at) => *at,
                 None => {
                     let Some(at) = self.look_up(record, hour, dimension) else { continue };
@@ -246,20 +246,11 @@ impl Trends {
                     at
                 }
             };
-            let Some(cell) = self.cells.get_mut(known as usize) else { continue };
-            if dimension == Dimension::Outcome {
-                cell.interactions += 1;
-                continue;
-            }
-            let last = seen.as_mut().and_then(|seen| seen.cells.get_mut(dimension as usize));
-            let is_there = last.as_ref().is_some_and(|last| **last == known);
-            if let Some(last) = last {
-                *last = known;
-            }
-            self.held += cell.add(if is_there { again } else { addend });
+            self.waiting.cells[dimension as usize].push((at, row));
         }
-        if let (Some(seen), Some(place)) = (seen, self.known.visitors.get_mut(usize::from(ids.visitor))) {
-            *place = Some(seen);
+        if self.waiting.addends.len() >= WAITING_MAX {
+            self.held += self.waiting.settle(&mut self.cells);
+            self.waiting.addends.clear();
         }
     }
 
@@ -307,23 +298,18 @@ impl Trends {
         if second.is_empty() {
             return Some(self.cell(site, hour, dimension, first));
         }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.clear();
-        scratch.push_str(first);
-        scratch.push_str(second);
-        let at = self.cell(site, hour, dimension, &scratch);
-        self.scratch = scratch;
-        Some(at)
+        Some(self.cell(site, hour, dimension, &[first, second].concat()))
     }
 
     /// The place of a cell, made where it is missing.
     fn cell(&mut self, site: &str, hour: Hour, dimension: Dimension, value: &str) -> u32 {
-        let Self { sites, cells, free, known, held, .. } = self;
+        let Self { sites, cells, free, known, held, waiting } = self;
         let values = &mut sites.entry_ref(site).or_default().entry(hour).or_default()[dimension as usize];
         if let Some(at) = values.get(value) {
             return *at;
         }
         if values.len() >= VALUES_HELD {
+            *held += waiting.settle(cells);
             *held = held.saturating_sub(cut(values, cells, free));
             known.clear();
         }
@@ -347,7 +333,8 @@ impl Trends {
 
     /// All rows, a batch a day, sorted by site, hour, dimension and value; nothing is held after that.
     pub fn take(&mut self) -> Result<Vec<(Day, RecordBatch)>, ArrowError> {
-        let Self { sites, mut cells, .. } = std::mem::take(self);
+        let Self { sites, mut cells, mut waiting, .. } = std::mem::take(self);
+        waiting.settle(&mut cells);
         let mut days: BTreeMap<Day, Rows> = BTreeMap::new();
         let mut sites: Vec<_> = sites.into_iter().collect();
         sites.sort_by(|left, right| left.0.cmp(&right.0));
@@ -372,6 +359,25 @@ impl Trends {
     }
 }
 
+impl Waiting {
+    /// Adds rows to their cells; by how many bytes those may have grown. The addends stay, for the row that is
+    /// being counted may have cells still to come.
+    fn settle(&mut self, cells: &mut [Cell]) -> usize {
+        let mut grown = 0;
+        for (dimension, of_dimension) in Dimension::ALL.into_iter().zip(&mut self.cells) {
+            for (at, row) in of_dimension.drain(..) {
+                let (Some(cell), Some(addend)) = (cells.get_mut(at as usize), self.addends.get(usize::from(row))) else { continue };
+                if dimension == Dimension::Outcome {
+                    cell.interactions += 1;
+                } else {
+                    grown += cell.add(*addend);
+                }
+            }
+        }
+        grown
+    }
+}
+
 impl Known {
     fn slot(&mut self, key: (u64, u16, Hour)) -> u32 {
         if let Some((last, slot)) = self.last
@@ -382,33 +388,16 @@ impl Known {
         if self.cells.iter().map(HashMap::len).sum::<usize>() + self.slots.len() > KNOWN_MAX {
             self.clear();
         }
-        let next = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-        let slot = *self.slots.entry(key).or_insert(next);
+        let next = &mut self.next;
+        let slot = *self.slots.entry(key).or_insert_with(|| {
+            *next += 1;
+            *next
+        });
         self.last = Some((key, slot));
         slot
     }
 
-    /// What is known of a row's visitor, where they have a number in the newest epoch.
-    fn visitor(&mut self, record: &Record<'_>, ids: &Ids) -> Option<Seen> {
-        if matches!(ids.visitor, NONE | BEYOND) || ids.epoch < self.epoch {
-            return None;
-        }
-        if ids.epoch > self.epoch {
-            self.visitors.clear();
-            self.epoch = ids.epoch;
-        }
-        let at = usize::from(ids.visitor);
-        if at >= self.visitors.len() {
-            self.visitors.resize(at + 1, None);
-        }
-        match self.visitors.get(at) {
-            Some(Some(seen)) => Some(*seen),
-            Some(None) | None => Some(Seen { coupon: coupon(record)?, cells: [NOWHERE; Dimension::ALL.len() - 2] }),
-        }
-    }
-
     fn clear(&mut self) {
-        self.visitors.clear();
         self.slots.clear();
         self.last = None;
         self.cells.iter_mut().for_each(HashMap::clear);
@@ -447,30 +436,22 @@ fn cut(values: &mut Values, cells: &mut [Cell], free: &mut Vec<u32>) -> usize {
 /// What a row adds to each of its cells, worked out once.
 #[derive(Clone, Copy)]
 struct Addend {
-    page_views: i64,
-    visits: i64,
-    engaged_ms: i64,
+    engaged_ms: i32,
+    is_page_view: bool,
+    starts_visit: bool,
     /// The visitor as a sketch sees them.
     visitor: Option<Coupon>,
 }
 
 impl Addend {
     fn of(record: &Record<'_>) -> Self {
-        Self { visitor: coupon(record), ..Self::without_visitor(record) }
-    }
-
-    fn without_visitor(record: &Record<'_>) -> Self {
         Self {
-            page_views: i64::from(record.text(Text::Event) == "page_view"),
-            visits: i64::from(record.starts_visit),
-            engaged_ms: i64::from(record.number(Number::EngagedMs).unwrap_or(0)),
-            visitor: None,
+            engaged_ms: record.number(Number::EngagedMs).unwrap_or(0),
+            is_page_view: record.text(Text::Event) == "page_view",
+            starts_visit: record.starts_visit,
+            visitor: record.visitor_id.map(|visitor| Coupon::from_value(raw_bytes::from_slice(&visitor.digits()))),
         }
     }
-}
-
-fn coupon(record: &Record<'_>) -> Option<Coupon> {
-    record.visitor_id.map(|visitor| Coupon::from_value(raw_bytes::from_slice(&visitor.digits())))
 }
 
 /// A cell (80 bytes), its place by text (24 and the text) and by numbers (13), in tables half full.
@@ -494,9 +475,9 @@ impl Cell {
     /// Adds a row; by how many bytes that may have made it larger.
     fn add(&mut self, addend: Addend) -> usize {
         self.interactions += 1;
-        self.page_views += addend.page_views;
-        self.visits += addend.visits;
-        self.engaged_ms += addend.engaged_ms;
+        self.page_views += i64::from(addend.is_page_view);
+        self.visits += i64::from(addend.starts_visit);
+        self.engaged_ms += i64::from(addend.engaged_ms);
         let Some(visitor) = addend.visitor else { return 0 };
         self.visitors.add(visitor);
         if self.interactions > 384 {
@@ -627,8 +608,12 @@ mod tests {
     use super::{Dimension, OTHER, Trends, VALUES_MAX};
     use crate::hit::clock::Hour;
     use crate::hit::outcome::{Outcome, Reason};
+    use crate::hit::record::{Number, Text};
+    use crate::journal::frame::Frame;
+    use crate::hit::sample::page_view;
+    use crate::lake::vocabulary::Vocabularies;
     use arrow::array::{AsArray, Array};
-    use arrow::datatypes::Int64Type;
+    use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
     #[test]
     fn more_values_than_fit_are_gathered_and_the_total_stays_whole() {
@@ -645,6 +630,77 @@ mod tests {
         let total: i64 = batch.column_by_name("interactions").unwrap().as_primitive::<Int64Type>().iter().flatten().sum();
         assert_eq!(total, 1_000 + 1_490);
         assert_eq!(batch.column_by_name("visitors_sketch").unwrap().null_count(), VALUES_MAX);
+    }
+
+    /// Rows by site, hour, dimension and value.
+    fn rows(trends: &mut Trends) -> Vec<(String, Vec<i64>, Option<Vec<u8>>)> {
+        let mut rows = Vec::new();
+        for (_, batch) in trends.take().unwrap() {
+            let text = |column: &str, row| batch.column_by_name(column).unwrap().as_string::<i32>().value(row).to_owned();
+            let sketches = batch.column_by_name("visitors_sketch").unwrap().as_binary::<i32>();
+            for row in 0..batch.num_rows() {
+                let hour = batch.column(1).as_primitive::<TimestampMicrosecondType>().value(row);
+                let number = |column: &str| batch.column_by_name(column).unwrap().as_primitive::<Int64Type>().value(row);
+                let key = format!("{} {hour} {} {}", text("site", row), text("dimension", row), text("value", row));
+                rows.push((key, ["interactions", "page_views", "visits", "engaged_ms"].map(number).to_vec(), sketches.is_valid(row).then(|| sketches.value(row).to_vec())));
+            }
+        }
+        rows
+    }
+
+    fn counted(count: u64, pages: u64) -> (Trends, Trends) {
+        let (mut by_text, mut by_number, mut vocabularies) = (Trends::default(), Trends::default(), Vocabularies::default());
+        for row in 0..count {
+            let path = format!("/{}", if row % 3 == 0 { row % 7 } else { row.wrapping_mul(7_919) % pages });
+            let mut record = page_view(row as i64 / 9, (row % 251) as u8, 2, &path);
+            record.texts[Text::Site as usize] = ["acme", "other"][(row / 50 % 2) as usize];
+            record.texts[Text::Event as usize] = ["page_view", "click"][(row % 5 / 4) as usize];
+            record.texts[Text::SourceName as usize] = ["", "direct"][(row % 2) as usize];
+            record.starts_visit = row % 4 == 0;
+            record.numbers[Number::EngagedMs as usize] = Some(row as i32);
+            if row % 1_000 == 999 {
+                vocabularies = Vocabularies::default();
+            }
+            by_text.count(&Frame::Interaction(record.clone()));
+            by_number.count_numbered(&record, &vocabularies.ids(&record));
+        }
+        (by_text, by_number)
+    }
+
+    #[test]
+    fn rows_are_counted_alike_by_texts_and_by_numbers() {
+        let (mut by_text, mut by_number) = counted(40_000, 900);
+        assert_eq!(rows(&mut by_text), rows(&mut by_number));
+    }
+
+    #[test]
+    fn many_values_are_cut_in_time_and_the_frequent_ones_and_the_total_are_whole() {
+        let (by_text, mut by_number) = counted(60_000, 20_000);
+        assert!(by_number.cells.len() < 40_000 && by_text.cells.len() < 40_000, "{}", by_number.cells.len());
+        let rows = rows(&mut by_number);
+        let of_pages = |key: &str| key.contains(" page ");
+        let total: i64 = rows.iter().filter(|(key, ..)| of_pages(key)).map(|(_, numbers, _)| numbers[0]).sum();
+        assert_eq!(total, 60_000);
+        let frequent: i64 = rows.iter().filter(|(key, ..)| (0..7).any(|page| key.ends_with(&format!(" page shop.example/{page}")))).map(|(_, numbers, _)| numbers[0]).sum();
+        assert!(frequent >= 20_000, "{frequent}");
+        let hours = rows.iter().map(|(key, ..)| key.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect::<std::collections::BTreeSet<_>>();
+        assert!(rows.iter().filter(|(key, ..)| of_pages(key)).count() <= hours.len() * VALUES_MAX);
+    }
+
+    #[test]
+    fn what_is_held_is_measured() {
+        let mut trends = Trends::default();
+        let mut row = 0;
+        while !trends.is_full() {
+            let path = format!("/{}", row % 3_000);
+            let mut record = page_view(0, (row / 1_000) as u8, 2, &path);
+            let site = format!("site-{}", row / 3_000);
+            record.texts[Text::Site as usize] = &site;
+            trends.count(&Frame::Interaction(record));
+            row += 1;
+        }
+        assert!(row < 1_000_000);
+        assert!(!trends.take().unwrap().is_empty() && trends.is_empty() && !trends.is_full());
     }
 
     #[test]

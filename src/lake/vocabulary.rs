@@ -42,7 +42,7 @@ impl Vocabulary {
     pub fn id(&mut self, text: &str) -> u16 {
         let text = text.as_bytes();
         let hash = hashed(&self.hasher, text);
-        if let Some(entry) = self.table.find(hash, |entry| bytes_of(&self.plain, *entry) == text) {
+        if let Some(entry) = self.table.find(hash, |entry| is_same(bytes_of(&self.plain, *entry), text)) {
             return entry.id;
         }
         self.add(hash, text)
@@ -82,6 +82,20 @@ fn bytes_of(plain: &[u8], entry: Entry) -> &[u8] {
     plain.get(entry.start as usize..entry.start as usize + entry.length as usize).unwrap_or_default()
 }
 
+/// Without a call into libc, which takes longer than comparing most texts.
+fn is_same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    match (left.last_chunk::<8>(), right.last_chunk::<8>()) {
+        (Some(left_end), Some(right_end)) => {
+            let ((left, _), (right, _)) = (left.as_chunks::<8>(), right.as_chunks::<8>());
+            left_end == right_end && left.iter().zip(right).all(|(left, right)| left == right)
+        }
+        _ => left.iter().zip(right).all(|(left, right)| left == right),
+    }
+}
+
 fn hashed(hasher: &DefaultHashBuilder, bytes: &[u8]) -> u64 {
     let mut hash = hasher.build_hasher();
     hash.write(bytes);
@@ -98,7 +112,7 @@ pub struct IdVocabulary {
 impl IdVocabulary {
     pub fn id(&mut self, id: Id) -> u16 {
         if self.plain.len() + 36 > DICTIONARY_BYTES_MAX {
-            return self.known(id);
+            return self.numbers.get(&id).copied().unwrap_or(BEYOND);
         }
         let next = self.numbers.len() as u16;
         let plain = &mut self.plain;
@@ -107,11 +121,6 @@ impl IdVocabulary {
             plain.extend_from_slice(&id.digits());
             next
         })
-    }
-
-    /// The number of an id that is there already, or `BEYOND`.
-    pub fn known(&self, id: Id) -> u16 {
-        self.numbers.get(&id).copied().unwrap_or(BEYOND)
     }
 
     pub fn plain(&self) -> &[u8] {
@@ -175,8 +184,6 @@ pub struct Ids {
     pub texts: [u16; Text::COUNT],
     pub words: [u16; Word::ALL.len()],
     pub country: u16,
-    /// `NONE` and `BEYOND` mean no more here than that it is not known whose row it is.
-    pub visitor: u16,
     /// Tells vocabularies apart: numbers of two of them have nothing to do with one another.
     pub epoch: u64,
 }
@@ -195,7 +202,7 @@ impl Vocabularies {
     /// The numbers of a row's texts. An empty text is `NONE`, where its column may be null; each
     /// event's id is another, and so `BEYOND`.
     pub fn ids(&mut self, record: &Record<'_>) -> Ids {
-        let mut ids = Ids { texts: [NONE; Text::COUNT], words: [NONE; Word::ALL.len()], country: NONE, visitor: NONE, epoch: self.epoch };
+        let mut ids = Ids { texts: [NONE; Text::COUNT], words: [NONE; Word::ALL.len()], country: NONE, epoch: self.epoch };
         for (at, ((id, text), vocabulary)) in ids.texts.iter_mut().zip(record.texts).zip(&mut self.texts).enumerate() {
             if at == Text::EventId as usize {
                 *id = BEYOND;
@@ -273,7 +280,7 @@ mod tests {
         let id = |number: u32| Id(std::array::from_fn(|at| number.to_le_bytes()[at % 4]));
         for number in 0..30_000 {
             let expected = if number < 29_127 { number as u16 } else { BEYOND };
-            assert_eq!((ids.id(id(number)), ids.id(id(number)), ids.known(id(number))), (expected, expected, expected));
+            assert_eq!((ids.id(id(number)), ids.id(id(number))), (expected, expected));
         }
         assert_eq!((ids.len(), ids.all().len(), ids.plain().len()), (29_127, 29_127, 29_127 * 36));
     }
