@@ -368,7 +368,7 @@ mod tests {
     use crate::hit::record::{Number, Record, Text};
     use crate::lake::chunk::Press;
     use crate::lake::columns::{INTERACTIONS, TableName, arrow_schema};
-    use crate::lake::sample::page_view;
+    use crate::hit::record::sample::page_view;
     use arrow::array::{Array, ArrayRef, AsArray};
     use arrow::compute::concat_batches;
     use arrow::datatypes::{Int32Type, TimestampMicrosecondType};

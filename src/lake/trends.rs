@@ -610,7 +610,7 @@ mod tests {
     use crate::hit::outcome::{Outcome, Reason};
     use crate::hit::record::{Number, Text};
     use crate::journal::frame::Frame;
-    use crate::lake::sample::page_view;
+    use crate::hit::record::sample::page_view;
     use crate::lake::vocabulary::Vocabularies;
     use arrow::array::{AsArray, Array};
     use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
