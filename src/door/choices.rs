@@ -213,7 +213,7 @@ impl Caller<'_> {
                 speech,
                 choice: choice(found),
                 signals,
-                place: self.place.clone(),
+                place: *self.place,
                 ruling,
                 visitor,
             })

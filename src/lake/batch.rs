@@ -152,13 +152,13 @@ impl RowGroup {
     fn push(&mut self, record: &Record<'_>, press: &mut Press) -> Result<Ids> {
         let (at, ids) = (self.rows, self.vocabularies.ids(record));
         for (((chunk, id), text), vocabulary) in self.texts.iter_mut().zip(ids.texts).zip(record.texts).zip(&self.vocabularies.texts) {
-            chunk.push(at, id, vocabulary.len(), text.as_bytes(), press)?;
+            chunk.push(at, id, vocabulary.known(), text.as_bytes(), press)?;
         }
         for ((chunk, id), (word, vocabulary)) in self.words.iter_mut().zip(ids.words).zip(Word::ALL.into_iter().zip(&self.vocabularies.words)) {
-            chunk.push(at, id, vocabulary.len(), word.of(record).1.as_bytes(), press)?;
+            chunk.push(at, id, vocabulary.known(), word.of(record).1.as_bytes(), press)?;
         }
         let country = record.country.as_ref().map_or("", |country| country.code());
-        self.country.push(at, ids.country, self.vocabularies.country.len(), country.as_bytes(), press)?;
+        self.country.push(at, ids.country, self.vocabularies.country.known(), country.as_bytes(), press)?;
         self.visitor.push(at, record.visitor_id, press)?;
         self.visit.push(at, record.visit_id, press)?;
         self.others.push(record);
@@ -200,10 +200,10 @@ impl RowGroup {
     fn end_page(&mut self, press: &mut Press) -> Result<()> {
         let of = &self.vocabularies;
         for (chunk, vocabulary) in self.texts.iter_mut().zip(&of.texts).chain(self.words.iter_mut().zip(&of.words)).chain([(&mut self.country, &of.country)]) {
-            chunk.end_page(self.rows, vocabulary.len(), press)?;
+            chunk.end_page(self.rows, vocabulary.known(), press)?;
         }
         for ids in [&mut self.visitor, &mut self.visit] {
-            ids.chunk.end_page(self.rows, ids.vocabulary.len(), press)?;
+            ids.chunk.end_page(self.rows, ids.vocabulary.known(), press)?;
         }
         for (at, ((_, slot), column)) in SLOTS.iter().zip(INTERACTIONS).enumerate() {
             if let Some(array) = self.others.finish(*slot).filter(|array| !array.is_empty()) {
@@ -264,7 +264,7 @@ impl IdColumn {
         if !chunk.is_plain() {
             let number = vocabulary.id(id);
             if number != BEYOND {
-                return chunk.push(at, number, vocabulary.len(), &[], press);
+                return chunk.push(at, number, vocabulary.known(), &[], press);
             }
             if *has_filter {
                 // As large as a row group may need; folded when it is known how many there are.
@@ -275,7 +275,7 @@ impl IdColumn {
         if let Some(filter) = filter {
             filter.insert(digits.as_slice());
         }
-        chunk.push(at, BEYOND, vocabulary.len(), &digits, press)
+        chunk.push(at, BEYOND, vocabulary.known(), &digits, press)
     }
 
     fn new(chunk: Chunk, has_filter: bool) -> Self {
@@ -289,10 +289,10 @@ impl IdColumn {
                 filter.fold_to_target_fpp(BLOOM_FPP);
                 Some(filter)
             }
-            None if has_filter => Some(filled(&vocabulary, vocabulary.len().max(1))?),
+            None if has_filter => Some(filled(&vocabulary, vocabulary.known().max(1))?),
             None => None,
         };
-        chunk.close(Whole { dictionary: (vocabulary.plain(), vocabulary.len()), extremes: None, bloom_filter }, press)
+        chunk.close(Whole { dictionary: (vocabulary.plain(), vocabulary.known()), extremes: None, bloom_filter }, press)
     }
 }
 

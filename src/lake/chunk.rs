@@ -78,7 +78,7 @@ pub struct Whole<'c> {
 
 impl<'c> Whole<'c> {
     pub fn of(vocabulary: &'c Vocabulary, skips: bool) -> Self {
-        Self { dictionary: (vocabulary.plain(), vocabulary.len()), extremes: skips.then(|| vocabulary.extremes()), bloom_filter: None }
+        Self { dictionary: (vocabulary.plain(), vocabulary.known()), extremes: skips.then(|| vocabulary.extremes()), bloom_filter: None }
     }
 }
 

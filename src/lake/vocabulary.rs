@@ -67,7 +67,7 @@ impl Vocabulary {
         &self.plain
     }
 
-    pub const fn len(&self) -> usize {
+    pub const fn known(&self) -> usize {
         self.count as usize
     }
 
@@ -127,7 +127,7 @@ impl IdVocabulary {
         &self.plain
     }
 
-    pub fn len(&self) -> usize {
+    pub fn known(&self) -> usize {
         self.numbers.len()
     }
 
@@ -282,6 +282,6 @@ mod tests {
             let expected = if number < 29_127 { number as u16 } else { BEYOND };
             assert_eq!((ids.id(id(number)), ids.id(id(number))), (expected, expected));
         }
-        assert_eq!((ids.len(), ids.all().len(), ids.plain().len()), (29_127, 29_127, 29_127 * 36));
+        assert_eq!((ids.known(), ids.all().len(), ids.plain().len()), (29_127, 29_127, 29_127 * 36));
     }
 }
