@@ -64,7 +64,7 @@ class Lake:
         """So many visitors, as (site, visitor id): always the same ones."""
         sql = (f"SELECT DISTINCT site, visitor_id FROM read_parquet('{self.table}/day={self.newest}/*.parquet') "
                f"ORDER BY md5(visitor_id) LIMIT {count}")
-        out = subprocess.check_output([python, "-c", f"import duckdb; [print(*row) for row in duckdb.sql(\"{sql}\").fetchall()]"], text=True)
+        out = subprocess.check_output([python, "-c", f"import duckdb; duckdb.sql('SET enable_progress_bar = false'); [print(*row) for row in duckdb.sql(\"{sql}\").fetchall()]"], text=True)
         return [tuple(line.split()) for line in out.splitlines()]
 
     def someone(self, python):
