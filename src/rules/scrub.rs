@@ -332,15 +332,24 @@ fn clean_host<'a>(authority: &'a str, traits: Traits, echo: Echo<'_>, removed: &
     if host.is_empty() || (host.starts_with('[') && Kind::ALL.iter().any(|kind| kind.mark() == host)) {
         return host;
     }
+    let given = host;
+    // Judged as it will be kept, too: in lower case it may have a secret's form that it had not as it was written.
+    let host = if traits.has(Traits::CAPITAL) && given.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        let mut lower = ArenaString::from_str_in(given, arena);
+        lower.make_ascii_lowercase();
+        lower.into_bump_str()
+    } else {
+        given
+    };
     // A session as a label; names of shops and tenants stand in cookies too, and are shorter.
     let is_session = |value: &[u8]| value.len() >= 16 && !value.contains(&b'.');
     // Pages served from this very machine (a demonstration, a test) are nobody's address.
-    let kind = if !matches!(host, "127.0.0.1" | "[::1]") && (host.starts_with('[') || (traits.has(Traits::COLON) && host.contains(':')) || tells(host, arena)) {
+    let kind = if !matches!(host, "127.0.0.1" | "[::1]") && (host.starts_with('[') || (traits.has(Traits::COLON) && host.contains(':')) || tells(given, arena) || (host != given && tells(host, arena))) {
         Some(Kind::Ip)
     } else if traits.has(Traits::ENCODED) && host.contains('%') {
         // Browsers decode a host before they send it: an encoded one is something else in its place.
         Some(Kind::Encoded)
-    } else if echo.stands_in(host.as_bytes(), |needle| Some(needle) != echo.agent && is_session(needle)) {
+    } else if echo.stands_in(given.as_bytes(), |needle| Some(needle) != echo.agent && is_session(needle)) {
         Some(Kind::Echo)
     } else {
         None
@@ -348,11 +357,6 @@ fn clean_host<'a>(authority: &'a str, traits: Traits, echo: Echo<'_>, removed: &
     if let Some(kind) = kind {
         removed.count(kind);
         return kind.mark();
-    }
-    if traits.has(Traits::CAPITAL) && host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        let mut lower = ArenaString::from_str_in(host, arena);
-        lower.make_ascii_lowercase();
-        return cut(lower.into_bump_str(), HOST_LENGTH_MAX);
     }
     cut(host, HOST_LENGTH_MAX)
 }
