@@ -197,6 +197,8 @@ pub const ZSTD_LEVEL: i32 = 1;
 /// A row group ends at either: one is held in memory while it is written.
 pub const ROW_GROUP_ROWS: usize = 256 << 10;
 pub const ROW_GROUP_BYTES: usize = 64 << 20;
+/// 4 MiB of the largest sketches, some 200 KiB of usual ones.
+const TRENDS_PAGE_ROWS: usize = 1 << 10;
 /// How often a filter says yes to an id that is not there.
 pub const BLOOM_FPP: f64 = 0.01;
 
@@ -208,16 +210,24 @@ pub fn writer_properties(table: TableName) -> Result<WriterProperties, ParquetEr
         .set_statistics_enabled(EnabledStatistics::None)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
+    // Trends lie by what is asked for, so pages can be skipped; interactions do not, within a row group.
+    let (skips, uniques): (_, &[&str]) = match table {
+        TableName::Interactions => (EnabledStatistics::Chunk, &["event_id", "received_at", "occurred_at"]),
+        TableName::Trends => (EnabledStatistics::Page, &["visitors_sketch"]),
+    };
     for column in table.columns().iter().filter(|column| column.skips) {
-        properties = properties.set_column_statistics_enabled(ColumnPath::from(column.name), EnabledStatistics::Chunk);
+        properties = properties.set_column_statistics_enabled(ColumnPath::from(column.name), skips);
     }
-    if table == TableName::Interactions {
-        // Each is another: a dictionary of them would be built only to be given up.
-        for unique in ["event_id", "received_at", "occurred_at"] {
-            properties = properties.set_column_dictionary_enabled(ColumnPath::from(unique), false);
+    // Each is another: a dictionary of them would be built only to be given up.
+    for unique in uniques {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(*unique), false);
+    }
+    match table {
+        TableName::Interactions => {
+            let visitor = ColumnPath::from("visitor_id");
+            properties = properties.set_column_bloom_filter_enabled(visitor.clone(), true).set_column_bloom_filter_fpp(visitor, BLOOM_FPP);
         }
-        let visitor = ColumnPath::from("visitor_id");
-        properties = properties.set_column_bloom_filter_enabled(visitor.clone(), true).set_column_bloom_filter_fpp(visitor, BLOOM_FPP);
+        TableName::Trends => properties = properties.set_data_page_row_count_limit(TRENDS_PAGE_ROWS),
     }
     Ok(properties.build())
 }

@@ -5,13 +5,14 @@
 //! Never learns who a visitor is: a sketch does not hold that.
 
 use super::trends::SKETCH_LG_K;
-use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, Int64Array};
+use arrow::compute::{not, nullif, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::cast::as_binary_array;
 use datafusion::common::{Result, ScalarValue, exec_datafusion_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, ScalarUDF, Signature, Volatility, create_udf,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, EmitTo, GroupsAccumulator, ScalarUDF, Signature, Volatility, create_udf,
 };
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 use std::sync::Arc;
@@ -81,6 +82,14 @@ impl AggregateUDFImpl for Merge {
         Ok(vec![Arc::new(Field::new(format!("{}[sketch]", arguments.name), DataType::Binary, true))])
     }
 
+    fn groups_accumulator_supported(&self, _: AccumulatorArgs<'_>) -> bool {
+        true
+    }
+
+    fn create_groups_accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(MergedGroups { answer: self.answer, unions: Vec::new(), held: 0 }))
+    }
+
     fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         Ok(Box::new(Merged { answer: self.answer, union: None }))
     }
@@ -90,30 +99,52 @@ impl AggregateUDFImpl for Merge {
     }
 }
 
-/// The union so far. Its size is that of its contents: 40 bytes for one visitor, 4 KiB at most.
+/// The union so far, `None` where nobody was counted. Its size is that of its contents: 40 bytes for one visitor,
+/// 4 KiB at most.
+type Union = Option<HllUnion>;
+
 #[derive(Debug)]
 struct Merged {
     answer: Answer,
-    union: Option<HllUnion>,
+    union: Union,
 }
 
-impl Merged {
-    fn bytes(&self) -> ScalarValue {
-        ScalarValue::Binary(self.union.as_ref().map(|union| union.to_sketch(HllType::Hll8).serialize()))
-    }
+/// A union for each group.
+#[derive(Debug)]
+struct MergedGroups {
+    answer: Answer,
+    unions: Vec<Union>,
+    /// Bytes of all unions.
+    held: usize,
+}
+
+fn add(union: &mut Union, bytes: &[u8]) -> Result<()> {
+    let sketch = sketch(bytes)?;
+    let union = match union {
+        Some(union) => union,
+        None => union.insert(HllUnion::new(SKETCH_LG_K).map_err(|error| exec_datafusion_err!("{error}"))?),
+    };
+    union.update(&sketch);
+    Ok(())
+}
+
+fn bytes_of(union: &Union) -> Option<Vec<u8>> {
+    union.as_ref().map(|union| union.to_sketch(HllType::Hll8).serialize())
+}
+
+fn estimate_of(union: &Union) -> i64 {
+    union.as_ref().map_or(0, |union| whole(union.estimate()))
+}
+
+fn size_of_union(union: &Union) -> usize {
+    union.as_ref().map_or(0, HllUnion::estimated_size)
 }
 
 impl Accumulator for Merged {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         for sketches in values {
             for bytes in as_binary_array(sketches)?.iter().flatten() {
-                let sketch = sketch(bytes)?;
-                if self.union.is_none() {
-                    self.union = Some(HllUnion::new(SKETCH_LG_K).map_err(|error| exec_datafusion_err!("{error}"))?);
-                }
-                if let Some(union) = &mut self.union {
-                    union.update(&sketch);
-                }
+                add(&mut self.union, bytes)?;
             }
         }
         Ok(())
@@ -125,18 +156,71 @@ impl Accumulator for Merged {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.bytes()])
+        Ok(vec![ScalarValue::Binary(bytes_of(&self.union))])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         Ok(match self.answer {
-            Answer::Estimate => ScalarValue::Int64(Some(self.union.as_ref().map_or(0, |union| whole(union.estimate())))),
-            Answer::Sketch => self.bytes(),
+            Answer::Estimate => ScalarValue::Int64(Some(estimate_of(&self.union))),
+            Answer::Sketch => ScalarValue::Binary(bytes_of(&self.union)),
         })
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.union.as_ref().map_or(0, HllUnion::estimated_size)
+        size_of::<Self>() + size_of_union(&self.union)
+    }
+}
+
+impl MergedGroups {
+    fn take(&mut self, emit_to: EmitTo) -> Vec<Union> {
+        let unions = emit_to.take_needed(&mut self.unions);
+        self.held -= unions.iter().map(size_of_union).sum::<usize>().min(self.held);
+        unions
+    }
+}
+
+impl GroupsAccumulator for MergedGroups {
+    fn update_batch(&mut self, values: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, groups_in_all: usize) -> Result<()> {
+        self.unions.resize_with(groups_in_all.max(self.unions.len()), || None);
+        let Some(sketches) = values.first() else { return Ok(()) };
+        for (at, (bytes, group)) in as_binary_array(sketches)?.iter().zip(groups).enumerate() {
+            let is_asked = filter.is_none_or(|filter| filter.is_valid(at) && filter.value(at));
+            if let (Some(bytes), Some(union), true) = (bytes, self.unions.get_mut(*group), is_asked) {
+                let before = size_of_union(union);
+                add(union, bytes)?;
+                self.held += size_of_union(union) - before.min(size_of_union(union));
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], groups_in_all: usize) -> Result<()> {
+        self.update_batch(states, groups, None, groups_in_all)
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        let unions = self.take(emit_to);
+        Ok(match self.answer {
+            Answer::Estimate => Arc::new(unions.iter().map(|union| Some(estimate_of(union))).collect::<Int64Array>()),
+            Answer::Sketch => Arc::new(unions.iter().map(bytes_of).collect::<BinaryArray>()),
+        })
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        Ok(vec![Arc::new(self.take(emit_to).iter().map(bytes_of).collect::<BinaryArray>())])
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let sketches = values.first().ok_or_else(|| exec_datafusion_err!("a sketch is to be merged and none is given"))?;
+        let asked = match filter {
+            None => sketches.clone(),
+            Some(filter) => nullif(sketches, &not(&prep_null_mask_filter(filter))?)?,
+        };
+        Ok(vec![asked])
+    }
+
+    fn size(&self) -> usize {
+        self.held + self.unions.capacity() * size_of::<Union>()
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Scan {
     place: ObjectStoreUrl,
     schema: TableSchema,
     files: Vec<PartitionedFile>,
+    /// Filters are answered while pages are read: pays where rows lie by what is asked for, costs elsewhere.
+    skips_pages: bool,
 }
 
 #[async_trait]
@@ -50,7 +52,7 @@ impl TableProvider for Scan {
         }
         let statistics = rows_of(self.schema.table_schema(), files.iter().map(rows));
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
-        let scan = FileScanConfigBuilder::new(self.place.clone(), Arc::new(ParquetSource::new(self.schema.clone())))
+        let scan = FileScanConfigBuilder::new(self.place.clone(), Arc::new(ParquetSource::new(self.schema.clone()).with_pushdown_filters(self.skips_pages)))
             .with_file_groups(groups)
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?
@@ -110,7 +112,7 @@ impl Scan {
             })
             .collect::<Result<_>>()?;
         let schema = TableSchema::builder(file_schema).with_table_partition_cols(vec![Arc::new(arrow_field(&DAY))]).build();
-        Ok(Self { place: place_of(name)?, schema, files })
+        Ok(Self { place: place_of(name)?, schema, files, skips_pages: name == TableName::Trends })
     }
 
     /// The files that can hold rows for `filters`.

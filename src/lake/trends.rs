@@ -331,25 +331,26 @@ impl Trends {
         self.held >= HELD_MAX
     }
 
-    /// All rows, a batch a day, sorted by site, hour, dimension and value; nothing is held after that.
+    /// All rows, a batch a day, those of a site together and in them those of a dimension; nothing is held after that.
     pub fn take(&mut self) -> Result<Vec<(Day, RecordBatch)>, ArrowError> {
         let Self { sites, mut cells, mut waiting, .. } = std::mem::take(self);
         waiting.settle(&mut cells);
         let mut days: BTreeMap<Day, Rows> = BTreeMap::new();
         let mut sites: Vec<_> = sites.into_iter().collect();
         sites.sort_by(|left, right| left.0.cmp(&right.0));
-        for (site, hours) in sites {
-            for (hour, dimensions) in hours {
-                let rows = days.entry(hour.day()).or_default();
-                for (dimension, mut values) in Dimension::ALL.into_iter().zip(dimensions) {
+        for (site, mut hours) in sites {
+            for dimension in Dimension::ALL {
+                for (hour, dimensions) in &mut hours {
+                    let mut values = std::mem::take(&mut dimensions[dimension as usize]);
                     if values.len() > VALUES_MAX {
                         cut(&mut values, &mut cells, &mut Vec::new());
                     }
                     let mut values: Vec<_> = values.into_iter().collect();
                     values.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+                    let rows = days.entry(hour.day()).or_default();
                     for (value, at) in values {
                         if let Some(cell) = cells.get(at as usize) {
-                            rows.push(&site, hour, dimension, &value, cell);
+                            rows.push(&site, *hour, dimension, &value, cell);
                         }
                     }
                 }
