@@ -9,7 +9,8 @@
 //! plain and `door::route` finds the answer's maker for the rest, `door::request` turns HTTP into a `RawHit`, `line::collect` takes it by
 //! value through the `rules` to `rules::gate`, the only maker of an `Interaction`;
 //! `line::intake` makes it durable in the `journal`; then the reply leaves. Later `line::flush`
-//! carries whole segments into the `lake`. Nothing walks back up.
+//! carries whole segments into the `lake`. Nothing walks back up. What an identify call says of a person goes
+//! another way, by `line::persons` into `people`, and meets the row nowhere.
 
 /// The roof: knows every floor, decides nothing.
 pub mod cli;
