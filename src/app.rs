@@ -17,8 +17,9 @@ use crate::door::listen;
 use crate::door::opendsr_seal::{Seal, SealError};
 use crate::door::public::Public;
 use crate::door::tls;
-use crate::hit::clock::Clock;
-use crate::hit::field::Durability;
+use crate::hit::clock::{Clock, Moment};
+use crate::hit::field::{Durability, Id};
+use crate::hit::record::Text;
 use crate::hit::site::Sites;
 use crate::journal::folder;
 use crate::journal::segment::{Directory, Register, Shelf, Writer};
@@ -126,21 +127,9 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
     let board = Arc::new(Board::default());
     let mut flusher = lake_runtime.block_on(open_flusher(config, &folder, &ledger, &clock))?;
     let (register, figures) = (flusher.register.clone(), flusher.figures.clone());
-    let recovered = lake_runtime.block_on(flusher.flush())?;
-    if recovered.rows > 0 {
-        tracing::info!(rows = recovered.rows, "brought into the lake what the last run had acknowledged");
-    }
     let repeats = Arc::new(Repeats::new(usize::try_from(config.repeats_bytes).unwrap_or(64 << 20)));
     let visits = Visits::new(VISITS_BYTES);
-    let now = clock.now();
-    lake_runtime.block_on(recall(&config.lake, now.day(), |row| {
-        if now.since(row.received_at) < 86_400_000_000 {
-            repeats.recall(row.site, row.event_id, row.received_at);
-            if let Some(visitor) = row.visitor {
-                visits.attend(visits.approach(visitor), row.received_at);
-            }
-        }
-    }))?;
+    lake_runtime.block_on(remember_last_day(config, &flusher, clock.now(), (&repeats, &visits)))?;
 
     let atlas = Arc::new(config.geo_database.as_deref().map_or_else(Atlas::built_in, Atlas::open)?);
     let (atlas_sender, atlas) = watch::channel(atlas);
@@ -241,8 +230,8 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
                     unfinished.push("a journal that broke down".to_owned());
                 }
             }
-            match lake_runtime.block_on(async { tokio::time::timeout(LAST_FLUSH_DEADLINE, flusher.flush()).await }) {
-                Ok(Ok(loaded)) => tracing::info!(rows = loaded.rows, "the lake has everything"),
+            match lake_runtime.block_on(async { tokio::time::timeout(LAST_FLUSH_DEADLINE, flusher.flush(|| true)).await }) {
+                Ok(Ok(loaded)) => tracing::info!(rows = loaded.unwrap_or_default().rows, "the lake has everything"),
                 // Nothing is lost: the journal keeps it for the next start.
                 Ok(Err(error)) => tracing::warn!(%error, "the last hits wait in the journal for the next start"),
                 Err(_) => tracing::warn!("the lake took too long: the last hits wait in the journal for the next start"),
@@ -430,7 +419,8 @@ const TALLY_EVERY: Duration = Duration::from_millis(100);
 
 /// Flushes when it is time and when there is enough, until told to stop.
 async fn keep_flushing(flusher: &mut Flusher, suppressions: watch::Receiver<Arc<Suppressions>>, after: Duration, rows: u64, mut stop: watch::Receiver<bool>) {
-    let mut waited = Duration::ZERO;
+    // What the last run left waited long enough.
+    let mut waited = if flusher.register.bytes() > 0 { after } else { Duration::ZERO };
     let mut pause = Duration::ZERO;
     let (mut erased, mut since_erasure) = (suppressions.borrow().erased() as u64, Duration::ZERO);
     loop {
@@ -448,8 +438,10 @@ async fn keep_flushing(flusher: &mut Flusher, suppressions: watch::Receiver<Arc<
         let is_asked = is_settled && flusher.figures.erased.load(Ordering::Relaxed) < erased;
         if (waited >= after || is_enough || is_asked) && waited >= pause {
             waited = Duration::ZERO;
-            pause = match flusher.flush().await {
-                Ok(_) => {
+            let goes_on = || !*stop.borrow();
+            pause = match flusher.flush(goes_on).await {
+                Ok(None) => return,
+                Ok(Some(_)) => {
                     if is_settled && flusher.register.tidy().is_ok() {
                         flusher.figures.erased.store(erased, Ordering::Release);
                     }
@@ -610,8 +602,27 @@ pub async fn carry_out_rights(config: &Config, maintenance: &Maintenance<'_>, lo
     let rights = Rights::open(&config.data_dir, &config.lake, &folder.node, &folder.secret, maintenance.clock.now())?;
     // What a collector that was killed left in its journal has to be in the lake before it can be taken out.
     let work = rights.due()?;
-    open_flusher(config, &folder, &Arc::default(), maintenance.clock).await?.flush().await?;
+    open_flusher(config, &folder, &Arc::default(), maintenance.clock).await?.flush(|| true).await?;
     Ok(Some(erasure::carry_out(&rights, work, maintenance, &people, &config.data_dir.join("spill"), looked).await?))
+}
+
+/// Gives the line what it remembers of the last day: first what the lake has, then what only the journal has,
+/// which is newer.
+async fn remember_last_day(config: &Config, flusher: &Flusher, now: Moment, (repeats, visits): (&Repeats, &Visits)) -> Result<(), AppError> {
+    let remember = |site: &str, event_id: &str, received_at: Moment, visitor: Option<Id>| {
+        if now.since(received_at) < 86_400_000_000 {
+            repeats.recall(site, event_id, received_at);
+            if let Some(visitor) = visitor {
+                visits.recall(visitor, received_at);
+            }
+        }
+    };
+    recall(&config.lake, now.day(), |row| remember(row.site, row.event_id, row.received_at, row.visitor)).await?;
+    let left = flusher.recall(|record| remember(record.text(Text::Site), record.text(Text::EventId), record.received_at, record.visitor_id)).await?;
+    if left > 0 {
+        tracing::info!(interactions = left, "the last run left acknowledged interactions in the journal: they are being brought into the lake");
+    }
+    Ok(())
 }
 
 async fn open_flusher(config: &Config, folder: &DataFolder, ledger: &Arc<Ledger>, clock: &Clock) -> Result<Flusher, AppError> {

@@ -2,11 +2,12 @@
 //!
 //! Promises: a segment goes only after both tables have it, durably; what is loaded was settled before,
 //! so that the second table gets what the first got; while the lake is away the journal keeps everything, up to its
-//! bound. Spawns nothing: `app` runs it on a thread of its own.
+//! bound; what the last run left is recalled from the journal, so that a start waits for no Parquet. Spawns nothing: `app` runs it on a thread of its own.
 
 use super::intake::Journal;
-use super::ledger::Ledger;
+use super::ledger::{self, Counts, Ledger};
 use crate::hit::clock::{Clock, Moment};
+use crate::hit::record::Record;
 use crate::journal::frame::Frame;
 use crate::journal::replay::{Replayed, replay};
 use crate::journal::segment::{Register, Sealed, frames_of};
@@ -41,13 +42,17 @@ pub struct Figures {
 }
 
 impl Flusher {
-    /// One flush: seals what is open, loads all that is ready, forgets what the lake has. `Ok` says that
-    /// the lake has everything that was durable when the flush began.
-    pub async fn flush(&mut self) -> Result<Loaded, LoadError> {
+    /// One flush: seals what is open, loads all that is ready, forgets what the lake has. `Some` says that
+    /// the lake has everything that was durable when the flush began; `None`, that `goes_on` ended it between
+    /// two commits.
+    pub async fn flush(&mut self, goes_on: impl Fn() -> bool) -> Result<Option<Loaded>, LoadError> {
         self.seal_all();
         let now = self.clock.now();
         let mut whole = Loaded::default();
         for slice in self.register.ready().chunks(SEGMENTS_A_COMMIT) {
+            if !goes_on() {
+                return Ok(None);
+            }
             match self.load(slice, now).await {
                 Ok(loaded) => {
                     whole.rows += loaded.rows;
@@ -64,7 +69,36 @@ impl Flusher {
             tracing::warn!(%error, "segments that the lake has could not be removed; the next flush tries again");
         }
         self.figures.last_success.store(now.seconds(), Ordering::Relaxed);
-        Ok(whole)
+        Ok(Some(whole))
+    }
+
+    /// Reads what the last run left in the journal and the lake does not have: `each` is told of every
+    /// interaction, oldest segment first, the ledger of how all hits ended. It stays there for the next flush.
+    /// How many interactions that was.
+    ///
+    /// # Errors
+    /// A segment that cannot be read, or not be made to stay as it was read.
+    pub async fn recall(&self, mut each: impl FnMut(&Record<'_>)) -> Result<usize, LoadError> {
+        let (everywhere, _) = self.lake.committed().await?;
+        let mut recalled = 0;
+        for sealed in self.register.ready() {
+            // Loaded before the crash and only not removed yet.
+            if i64::try_from(sealed.sequence).is_ok_and(|sequence| sequence <= everywhere) {
+                continue;
+            }
+            // What a repeat is answered by has to be on disk.
+            self.register.settle(&sealed)?;
+            let mut counts = Counts::new();
+            Segment { register: &self.register, sealed }.read(&mut |frame| {
+                ledger::count(frame, &mut counts);
+                if let Frame::Interaction(record) = frame {
+                    recalled += 1;
+                    each(record);
+                }
+            })?;
+            self.ledger.recall(sealed.sequence, counts);
+        }
+        Ok(recalled)
     }
 
     async fn load(&mut self, ready: &[Sealed], now: Moment) -> Result<Loaded, LoadError> {
@@ -125,5 +159,95 @@ impl Portion for Segment<'_> {
             return Ok(Replayed { frames: 0, torn_bytes: bytes.iter().filter(|byte| **byte != 0).count() as u64 });
         };
         Ok(replay(frames, |frame| each(&frame)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Figures, Flusher};
+    use crate::hit::clock::{Clock, Hour};
+    use crate::hit::outcome::{Outcome, Reason};
+    use crate::hit::sample::page_view;
+    use crate::journal::frame::{Framed, write_tally};
+    use crate::journal::segment::{Directory, Register, Writer};
+    use crate::lake::load::Lake;
+    use crate::line::ledger::Ledger;
+    use std::io::Write;
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+
+    /// As after a start: what lies in the journal is there, nothing is in memory.
+    async fn started(data: &Path) -> Flusher {
+        let lake = Lake::open(&data.join("lake"), "node").await.unwrap();
+        let shelf = Arc::new(Directory::open(&data.join("journal")).unwrap());
+        let highest = lake.committed().await.unwrap().1.unsigned_abs();
+        let register = Arc::new(Register::open(shelf, 1 << 30, highest).unwrap());
+        Flusher { lake, register, journals: Vec::new(), ledger: Arc::new(Ledger::default()), figures: Arc::new(Figures::default()), clock: Clock::system() }
+    }
+
+    /// Two segments of two rows and three refused hits each; the second ends in a write that was cut short.
+    fn left(register: &Arc<Register>, data: &Path) -> Vec<PathBuf> {
+        let mut writer = Writer::new(register.clone(), true);
+        for segment in 0..2 {
+            let mut group = Vec::new();
+            for row in 0..2 {
+                let path = format!("/{segment}-{row}");
+                let mut record = page_view(60 * segment + row, 1, 1, &path);
+                record.texts[crate::hit::record::Text::EventId as usize] = &path;
+                group.extend_from_slice(Framed::of_record(&record).bytes());
+            }
+            write_tally("acme", Hour(1), Outcome::Refused(Reason::NoConsent), 3, &mut group);
+            writer.append(&group).unwrap();
+            writer.seal();
+        }
+        let mut files: Vec<_> = std::fs::read_dir(data.join("journal")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let mut last = std::fs::OpenOptions::new().append(true).open(files.last().unwrap()).unwrap();
+        last.write_all(&[9; 40]).unwrap();
+        files
+    }
+
+    fn counted(flusher: &Flusher, above: u64) -> (u64, u64) {
+        let counts = flusher.ledger.above(above);
+        let of = |outcome| counts.values().map(|account| account.ends.of(outcome)).sum();
+        (of(Outcome::Stored), of(Outcome::Refused(Reason::NoConsent)))
+    }
+
+    async fn recalled(flusher: &Flusher) -> Vec<String> {
+        let mut ids = Vec::new();
+        let count = flusher.recall(|record| ids.push(record.text(crate::hit::record::Text::EventId).to_owned())).await.unwrap();
+        assert_eq!(count, ids.len());
+        ids
+    }
+
+    #[tokio::test]
+    async fn what_the_last_run_left_is_remembered_before_the_lake_has_it_and_counted_once() {
+        let data = tempfile::tempdir().unwrap();
+        let files = left(&started(data.path()).await.register, data.path());
+
+        let mut flusher = started(data.path()).await;
+        assert_eq!(recalled(&flusher).await, ["/0-0", "/0-1", "/1-0", "/1-1"]);
+        assert_eq!(counted(&flusher, 0), (4, 6));
+        assert!(flusher.ledger.totals().is_empty(), "these are no hits of this run");
+
+        // A stop between two commits: nothing is said to be there that is not.
+        assert!(flusher.flush(|| false).await.unwrap().is_none());
+        assert_eq!(recalled(&started(data.path()).await).await.len(), 4);
+
+        let copies: Vec<_> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+        assert_eq!(flusher.flush(|| true).await.unwrap().unwrap().rows, 4);
+        let (committed, _) = flusher.lake.committed().await.unwrap();
+        assert_eq!(counted(&flusher, committed.unsigned_abs()), (0, 0));
+        assert!(files.iter().all(|file| !file.exists()));
+
+        // Loaded before the crash, and not removed yet.
+        for (file, bytes) in files.iter().zip(copies) {
+            std::fs::write(file, bytes).unwrap();
+        }
+        let mut flusher = started(data.path()).await;
+        assert_eq!(recalled(&flusher).await, [""; 0]);
+        assert_eq!(counted(&flusher, 0), (0, 0));
+        assert_eq!(flusher.flush(|| true).await.unwrap().unwrap().rows, 0);
+        assert!(files.iter().all(|file| !file.exists()));
     }
 }

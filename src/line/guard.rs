@@ -179,7 +179,19 @@ impl Visits {
     }
 
     /// The visit of an interaction of the visitor at `now`, and whether it begins with it.
-    pub fn attend(&self, Approach { visitor, mark, start }: Approach, now: Moment) -> (Id, bool) {
+    pub fn attend(&self, approach: Approach, now: Moment) -> (Id, bool) {
+        let visitor = approach.visitor;
+        let (began, is_first) = self.note(approach, now);
+        (identity::visit(visitor, began), is_first)
+    }
+
+    /// Remembers an interaction that the lake or the journal has already.
+    pub fn recall(&self, visitor: Id, received_at: Moment) {
+        self.note(self.approach(visitor), received_at);
+    }
+
+    /// Notes an interaction at `now`: the minute in which its visit began, and whether it begins it.
+    fn note(&self, Approach { mark, start, .. }: Approach, now: Moment) -> (i64, bool) {
         let minute = now.minute().unsigned_abs() & MINUTE_MASK;
         loop {
             let mut oldest = (start, 0, 0);
@@ -193,7 +205,7 @@ impl Visits {
                     if there & MINUTE_MASK != last && !self.swap(slot, there, (mark << 42) | (began << 21) | last) {
                         continue;
                     }
-                    return (identity::visit(visitor, full_minute(began, now)), false);
+                    return (full_minute(began, now), false);
                 }
                 let rank = if there == 0 { u64::MAX } else { silence };
                 if rank >= oldest.2 {
@@ -201,7 +213,7 @@ impl Visits {
                 }
             }
             if self.swap(oldest.0, oldest.1, (mark << 42) | (minute << 21) | minute) {
-                return (identity::visit(visitor, now.minute()), true);
+                return (now.minute(), true);
             }
         }
     }

@@ -44,6 +44,11 @@ impl Ledger {
         }
     }
 
+    /// Adds counts of a segment that the last run left: the ledger has them, the totals since this start do not.
+    pub fn recall(&self, segment: u64, counts: Counts) {
+        merge(self.lock().segments.entry(segment).or_default(), counts);
+    }
+
     /// Shows the counts that a worker could not journal yet, in place of those it showed before.
     pub fn show_unwritten(&self, worker: usize, counts: Counts) {
         let mut state = self.lock();

@@ -175,3 +175,27 @@ fn sigterm_under_load_keeps_what_was_acknowledged() {
     assert!(lost.is_empty(), "{} acknowledged, lost {lost:?}", acknowledged.len());
     assert_eq!(home.number("select sum(interactions) as n from trends where dimension = 'all'"), rows.len() as u64);
 }
+
+#[test]
+fn a_start_after_a_crash_knows_repeats_visits_and_the_ledger_at_once() {
+    let home = Home::new(Settings { door: BEHIND_PROXY, flush_after: "1h", ..Settings::default() });
+    let program = home.start();
+    let us = [("X-Forwarded-For", UNITED_STATES)];
+    let first = program.connect().get("/p.gif?s=acme&id=a", &us);
+    let cookie = first.cookies("__Host-cp_id.acme")[0].split(';').next().unwrap().to_owned();
+    let same = [us[0], ("Cookie", cookie.as_str())];
+    assert_eq!(program.connect().get("/p.gif?s=acme&id=b", &same).status, 200);
+    program.kill();
+
+    let program = home.start();
+    let ledger = |received: u64, stored: u64, duplicate: u64| json!({"received": received, "stored": stored, "duplicate": duplicate, "failed": 0, "refused": {}});
+    program.await_ledger("acme", &ledger(2, 2, 0));
+    for id in ["a", "b", "c"] {
+        assert_eq!(program.connect().get(&format!("/p.gif?s=acme&id={id}"), &same).status, 200);
+    }
+    program.await_ledger("acme", &ledger(5, 3, 2));
+    program.stop();
+    assert_eq!(home.rows(), 3);
+    assert_eq!(home.number("select count(distinct visit_id) as n from interactions"), 1);
+    assert_eq!(home.number("select sum(visits) as n from trends where dimension = 'all'"), 1);
+}

@@ -173,7 +173,7 @@ impl World {
             figures: Arc::new(Figures::default()),
             clock: Clock::set(self.hand.clone()),
         };
-        if RUNTIME.block_on(flusher.flush()).is_err() || plan.has_stopped() {
+        if RUNTIME.block_on(flusher.flush(|| true)).is_err() || plan.has_stopped() {
             return false;
         }
         let writers = [Writer::new(register.clone(), true), Writer::new(register.clone(), false)];
@@ -269,7 +269,7 @@ impl World {
     pub fn flush(&mut self, plan: &Plan) -> bool {
         let Some(life) = &mut self.life else { return false };
         life.writers.iter_mut().for_each(Writer::seal);
-        let flushed = RUNTIME.block_on(life.flusher.flush());
+        let flushed = RUNTIME.block_on(life.flusher.flush(|| true));
         if plan.has_stopped() {
             return false;
         }
