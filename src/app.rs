@@ -1,8 +1,9 @@
 //! Owns the running collector: what is built in which order, what is spawned, and how it all stops.
 //!
 //! Promises: a port or a lake that cannot be had is told before the first hit is taken; starting after
-//! a crash and after a clean stop is the same; on SIGTERM or SIGINT the doors close first, then the
-//! journals, then the lake gets what is there, each within its time, and what did not finish is named.
+//! a crash and after a clean stop is the same: hits are taken as soon as memory has what the journal holds, and the
+//! lake gets it meanwhile; on SIGTERM or SIGINT the doors close first, then the journals, then the lake gets
+//! what is there, each within its time, and what did not finish is named.
 //! The only file that spawns.
 #![expect(clippy::disallowed_methods, reason = "the one place that spawns threads and tasks")]
 #![expect(clippy::disallowed_types, reason = "tells the addresses it listens on")]
@@ -30,7 +31,7 @@ use crate::lake::recall::recall;
 use crate::line::board::Board;
 use crate::line::collect::{Collector, Rulebook};
 use crate::line::flush::{Figures, Flusher};
-use crate::line::guard::{Quotas, Repeats, Visits};
+use crate::line::guard::{Quotas, Recalling, Repeats, Visits};
 use crate::line::intake::{Intake, Journal, keep_journal};
 use crate::line::ledger::Ledger;
 use crate::line::persons::{self, PersonsDoor, keep_people};
@@ -60,6 +61,7 @@ use std::time::Duration;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{Mutex, watch};
 use tokio::task::LocalSet;
+use tokio::time::MissedTickBehavior;
 
 /// Why the collector did not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -420,12 +422,14 @@ const TALLY_EVERY: Duration = Duration::from_millis(100);
 /// Flushes when it is time and when there is enough, until told to stop.
 async fn keep_flushing(flusher: &mut Flusher, suppressions: watch::Receiver<Arc<Suppressions>>, after: Duration, rows: u64, mut stop: watch::Receiver<bool>) {
     // What the last run left waited long enough.
-    let mut waited = if flusher.register.bytes() > 0 { after } else { Duration::ZERO };
+    let mut waited = if flusher.figures.has_caught_up() { Duration::ZERO } else { after };
     let mut pause = Duration::ZERO;
     let (mut erased, mut since_erasure) = (suppressions.borrow().erased() as u64, Duration::ZERO);
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => waited += LOOK_EVERY,
+            _ = look.tick() => waited += LOOK_EVERY,
             _ = stop.changed() => return,
         }
         // Rows are not counted on the road: a row is some 200 bytes of journal.
@@ -436,7 +440,8 @@ async fn keep_flushing(flusher: &mut Flusher, suppressions: watch::Receiver<Arc<
         // What the journal holds of someone erased has to be in the lake before it can be taken out there.
         let is_settled = since_erasure >= ON_THE_ROAD_MAX;
         let is_asked = is_settled && flusher.figures.erased.load(Ordering::Relaxed) < erased;
-        if (waited >= after || is_enough || is_asked) && waited >= pause {
+        let has_failed = !pause.is_zero();
+        if (waited >= after || is_enough || is_asked || has_failed) && waited >= pause {
             waited = Duration::ZERO;
             let goes_on = || !*stop.borrow();
             pause = match flusher.flush(goes_on).await {
@@ -536,8 +541,9 @@ impl Upkeep {
                 tracing::error!(%error, "what is due of requests cannot be read");
                 Vec::new()
             });
-            // What was due before this look is in the lake, as far as the journal had it.
-            if self.figures.erased.load(Ordering::Acquire) >= self.rights.subscribe().borrow().erased() as u64 {
+            // What was due before this look is in the lake, as far as the journal had it: of this run and the last.
+            let had_the_erased = self.figures.erased.load(Ordering::Acquire) >= self.rights.subscribe().borrow().erased() as u64;
+            if had_the_erased && self.figures.has_caught_up() {
                 let carried_out = tokio::select! {
                     carried_out = erasure::carry_out(&self.rights, work, &maintenance, &self.people, &spill, &mut looked) => carried_out,
                     _ = stop.changed() => return,
@@ -609,16 +615,22 @@ pub async fn carry_out_rights(config: &Config, maintenance: &Maintenance<'_>, lo
 /// Gives the line what it remembers of the last day: first what the lake has, then what only the journal has,
 /// which is newer.
 async fn remember_last_day(config: &Config, flusher: &Flusher, now: Moment, (repeats, visits): (&Repeats, &Visits)) -> Result<(), AppError> {
-    let remember = |site: &str, event_id: &str, received_at: Moment, visitor: Option<Id>| {
+    let mut recalling = Recalling::new(repeats, visits);
+    let mut remember = |site: &str, event_id: &str, received_at: Moment, visitor: Option<Id>| {
         if now.since(received_at) < 86_400_000_000 {
-            repeats.recall(site, event_id, received_at);
-            if let Some(visitor) = visitor {
-                visits.recall(visitor, received_at);
-            }
+            recalling.remember(site, event_id, received_at, visitor);
         }
     };
     recall(&config.lake, now.day(), |row| remember(row.site, row.event_id, row.received_at, row.visitor)).await?;
-    let left = flusher.recall(|record| remember(record.text(Text::Site), record.text(Text::EventId), record.received_at, record.visitor_id)).await?;
+    let left = flusher.recall(|record| remember(record.text(Text::Site), record.text(Text::EventId), record.received_at, record.visitor_id)).await;
+    let left = left.map_err(|error| match error {
+        LoadError::Journal(reason) => AppError::DataDir { path: config.data_dir.join("journal").display().to_string(), reason },
+        LoadError::Table(_) | LoadError::Parquet(_) | LoadError::Arrow(_) => error.into(),
+    })?;
+    recalling.finish();
+    if flusher.register.ready().is_empty() {
+        flusher.figures.caught_up(now);
+    }
     if left > 0 {
         tracing::info!(interactions = left, "the last run left acknowledged interactions in the journal: they are being brought into the lake");
     }

@@ -365,7 +365,7 @@ fn clean_property<'a>(key: &'a str, value: &'a str, arena: &'a Bump) -> (&'a str
 
 /// The text with all marks alike: a host that is a mark is marked as an address when it is cleaned again.
 fn unmarked(text: &str) -> String {
-    Kind::ALL.into_iter().fold(text.to_owned(), |text, kind| text.replace(kind.mark(), "[redacted]"))
+    Kind::ALL.into_iter().map(Kind::mark).filter(|mark| !mark.is_empty()).fold(text.to_owned(), |text, mark| text.replace(mark, "[redacted]"))
 }
 
 /// A line of a cookie's value, then a text: cleaned, nothing that could be found is left, nor the cookie;

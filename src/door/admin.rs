@@ -201,6 +201,10 @@ impl Admin {
         let Some((_, site)) = self.book.sites.find(key) else {
             return respond::text(StatusCode::NOT_FOUND, "There is no such site here.\n");
         };
+        if !self.figures.has_caught_up() {
+            // A week leaves once: not without what the last run took of it.
+            return respond::text(StatusCode::SERVICE_UNAVAILABLE, "The lake does not have all of the journal yet: ask again later.\n");
+        }
         let _turn = self.sharing.lock().await;
         Sharing { rights: &self.rights, lake: &self.lake, spill: self.spill.clone(), site, by, now: self.clock.now() }.answer(query).await
     }

@@ -41,6 +41,18 @@ pub struct Figures {
     pub last_success: AtomicI64,
 }
 
+impl Figures {
+    /// Whether since the start the lake once had everything: also what the last run had left in the journal.
+    pub fn has_caught_up(&self) -> bool {
+        self.last_success.load(Ordering::Acquire) != 0
+    }
+
+    /// The lake has everything.
+    pub fn caught_up(&self, now: Moment) {
+        self.last_success.store(now.seconds(), Ordering::Release);
+    }
+}
+
 impl Flusher {
     /// One flush: seals what is open, loads all that is ready, forgets what the lake has. `Some` says that
     /// the lake has everything that was durable when the flush began; `None`, that `goes_on` ended it between
@@ -68,7 +80,7 @@ impl Flusher {
         if let Err(error) = self.register.tidy() {
             tracing::warn!(%error, "segments that the lake has could not be removed; the next flush tries again");
         }
-        self.figures.last_success.store(now.seconds(), Ordering::Relaxed);
+        self.figures.caught_up(now);
         Ok(Some(whole))
     }
 

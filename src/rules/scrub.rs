@@ -163,7 +163,11 @@ pub fn url<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'
     let host = clean_host(authority, traits, echo, removed, arena);
     // A file's path is a folder's on somebody's machine.
     let place = if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("file")) { Place::Prose } else { Place::Path };
-    let path = cut(clean_path(raw_path, traits, words::word_of_host(host), place, echo, removed, arena), URL_LENGTH_MAX);
+    let path = stable_path(raw_path, traits, words::word_of_host(host), place, echo, removed, arena);
+    // Its first segments went, and what is left is no path any more.
+    if scheme.is_none() && path.starts_with("//") {
+        return CleanUrl { url: text(path, URL_LENGTH_MAX, echo, removed, arena), ..CleanUrl::default() };
+    }
 
     let mut whole = ArenaString::with_capacity_in(input.len() + 1, arena);
     if let Some(scheme) = scheme {
@@ -363,6 +367,26 @@ fn clean_host<'a>(authority: &'a str, traits: Traits, echo: Echo<'_>, removed: &
 
 /// RFC 1035 §2.3.4.
 const HOST_LENGTH_MAX: usize = 253;
+
+/// The path, cleaned until nothing more is found in it: as in `text`, what is left beside a finding, or of a cut,
+/// may be another.
+fn stable_path<'a>(raw: &'a str, traits: Traits, before: Word, place: Place, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    let mut path = cut(clean_path(raw, traits, before, place, echo, removed, arena), URL_LENGTH_MAX);
+    if path == raw || path == "/" {
+        return path;
+    }
+    for _ in 1..PASSES_MAX {
+        let again = cut(clean_path(path, Traits::of(path), before, place, echo, removed, arena), URL_LENGTH_MAX);
+        if again == path {
+            return path;
+        }
+        path = again;
+    }
+    removed.count(Kind::Encoded);
+    let mut whole = ArenaString::from_str_in("/", arena);
+    whole.push_str(Kind::Encoded.mark());
+    whole.into_bump_str()
+}
 
 /// The path with each segment that tells of a person replaced, and without parameters of segments.
 fn clean_path<'a>(path: &'a str, traits: Traits, mut before: Word, place: Place, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {

@@ -21,6 +21,7 @@ mod maintain;
 mod people;
 mod opendsr;
 mod program;
+mod recovery;
 mod rights;
 mod rulings;
 mod server_events;
