@@ -173,8 +173,9 @@ pub mod rules {
     pub mod regime;
     pub mod agent_cache;
     pub mod agent;
-    pub mod recent;
     pub mod source;
+    pub mod memory;
+    pub mod recent;
     pub mod scrub;
     pub mod patterns;
     pub mod names;

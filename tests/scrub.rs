@@ -17,6 +17,7 @@ use clearpixel::hit::record::{Record, Text};
 use clearpixel::hit::scrubbed::Scrubbed;
 use clearpixel::rules::agent::Agent;
 use clearpixel::rules::gate::{Facts, mint};
+use clearpixel::rules::memory::{self, Memory};
 use clearpixel::rules::place::Place;
 use clearpixel::rules::ruling::Grounds;
 use clearpixel::rules::scrub::Echo;
@@ -69,7 +70,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// Mints the case's row; gives the columns that its input goes to, the whole row's texts, and what was counted.
-fn minted(case: &Case, config: &Config, sources: &Sources) -> (Vec<String>, Vec<String>, Scrubbed) {
+fn minted(case: &Case, config: &Config, sources: &Sources, memory: &mut Memory) -> (Vec<String>, Vec<String>, Scrubbed) {
     let arena = Bump::new();
     let mut draft = Draft::default();
     let input = Some(case.input.as_str());
@@ -132,6 +133,7 @@ fn minted(case: &Case, config: &Config, sources: &Sources) -> (Vec<String>, Vec<
         referer: b"",
         accept_language: None,
         echo: Echo::default(),
+        memory,
         removed: Scrubbed::default(),
     };
     let interaction = mint(facts, &arena);
@@ -198,7 +200,7 @@ fn what_must_go_goes_and_what_must_stay_stays() {
     let (mut clean, mut kept, mut unaccepted) = (0_u32, 0_u32, Vec::new());
     let mut accepted = Vec::new();
     for case in &cases {
-        let (shown, row, scrubbed) = minted(case, &config, &sources);
+        let (shown, row, scrubbed) = minted(case, &config, &sources, &mut Memory::new(0));
         let mut faults = String::new();
         for (kind, secret) in &case.gone {
             let score = scores.entry(kind.clone()).or_default();
@@ -246,4 +248,20 @@ fn what_must_go_goes_and_what_must_stay_stays() {
     assert!(unaccepted.is_empty(), "{} faults\n{}", unaccepted.len(), unaccepted.join("\n"));
     assert!(cases.len() >= 2_000);
     assert!(all.recall() >= RECALL_MIN && all.precision() >= PRECISION_MIN, "recall {}, precision {}", all.recall(), all.precision());
+}
+
+/// Everything twice through one memory, which is full of it the second time.
+#[test]
+fn what_is_remembered_is_what_was_worked_out() {
+    let cases = cases();
+    let config = Config::parse("[[site]]\nkey = \"acme\"", "scrub").unwrap();
+    let sources = Sources::new().unwrap();
+    let mut memory = Memory::new(memory::ENTRIES);
+    for case in cases.iter().chain(&cases) {
+        let worked_out = minted(case, &config, &sources, &mut Memory::new(0));
+        assert_eq!(minted(case, &config, &sources, &mut memory), worked_out, "{}:{}", case.file, case.line);
+    }
+    let [urls, texts] = memory.rates();
+    println!("{urls:?} {texts:?}");
+    assert!(urls.found >= 500 && texts.found >= 50, "{urls:?} {texts:?}");
 }

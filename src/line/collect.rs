@@ -22,6 +22,7 @@ use crate::rules::agent_cache::AgentCache;
 use crate::rules::cookies::{self, Change, Findings};
 use crate::rules::gate::{self, Facts, Interaction};
 use crate::rules::identity::{self, PERSON, SigningKey};
+use crate::rules::memory::{self, Memory};
 use crate::rules::person::{self, Person, Said};
 use crate::rules::place::{Atlas, Place, Places};
 use crate::rules::recent::Rate;
@@ -57,6 +58,7 @@ pub struct Rulebook {
 pub struct Judge {
     book: Arc<Rulebook>,
     agents: AgentCache,
+    memory: Memory,
     places: Places,
     atlas: tokio::sync::watch::Receiver<Arc<Atlas>>,
     suppressed: Arc<Suppressions>,
@@ -89,12 +91,13 @@ impl Judge {
         let places = Places::new(atlas.borrow().clone());
         let suppressions = book.suppressions.clone();
         let suppressed = suppressions.borrow().clone();
-        Self { agents: AgentCache::new(book.classifier.clone()), places, atlas, suppressed, suppressions, ids: Ids::default(), arena: Bump::new(), book }
+        let agents = AgentCache::new(book.classifier.clone());
+        Self { agents, memory: Memory::new(memory::ENTRIES), places, atlas, suppressed, suppressions, ids: Ids::default(), arena: Bump::new(), book }
     }
 
     /// Weighs a hit, and gives what is left of it to `then`. The hit is gone when this returns.
     pub fn weigh<T>(&mut self, mut hit: RawHit<'_>, then: impl FnOnce(Weighed<'_>) -> T) -> T {
-        let Self { book, agents, places, atlas, suppressed, suppressions, ids, arena } = self;
+        let Self { book, agents, memory, places, atlas, suppressed, suppressions, ids, arena } = self;
         let Some((index, site)) = hit.draft.site.and_then(|name| book.sites.find_by_any_name(name)) else {
             return then(Weighed { site: None, kept: Err(Reason::UnknownSite), changes: Vec::new() });
         };
@@ -110,7 +113,7 @@ impl Judge {
             }
             (Some(_), _) | (None, None) => renewed(places, atlas).locate(std::mem::take(&mut hit.address)),
         };
-        let (kept, changes) = judge((book, suppressed), (index, site), agents, ids, place, hit, arena);
+        let (kept, changes) = judge((book, suppressed), (index, site), (agents, memory), ids, place, hit, arena);
         let result = then(Weighed { site: Some(site), kept, changes });
         arena.reset();
         result
@@ -121,9 +124,10 @@ impl Judge {
         *renewed(&mut self.places, &mut self.atlas).locate(address)
     }
 
-    /// How often a place and a browser were known already.
-    pub const fn rates(&self) -> [Rate; 2] {
-        [self.places.rate(), self.agents.rate()]
+    /// How often a place, a browser, a URL and another text were known already.
+    pub const fn rates(&self) -> [Rate; 4] {
+        let [urls, texts] = self.memory.rates();
+        [self.places.rate(), self.agents.rate(), urls, texts]
     }
 }
 
@@ -253,7 +257,7 @@ const REPEAT_LOOK_EVERY: Duration = Duration::from_millis(2);
 fn judge<'a>(
     (book, suppressed): (&'a Rulebook, &Suppressions),
     (index, site): (usize, &'a Site),
-    agents: &'a mut AgentCache,
+    (agents, memory): (&'a mut AgentCache, &'a mut Memory),
     ids: &mut Ids,
     place: &'a Place,
     mut hit: RawHit<'a>,
@@ -334,6 +338,7 @@ fn judge<'a>(
         referer: hit.referer.reveal(),
         accept_language: hit.accept_language,
         echo,
+        memory,
         removed,
         draft: hit.draft,
     };

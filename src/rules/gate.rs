@@ -5,6 +5,7 @@
 //! cookie. The journal and the lake accept nothing else, so nothing goes around the gate.
 
 use super::agent::Agent;
+use super::memory::Memory;
 use super::place::Place;
 use super::ruling::Grounds;
 use super::scrub::{self, CleanUrl, Echo};
@@ -41,6 +42,8 @@ pub struct Facts<'a> {
     pub referer: &'a [u8],
     pub accept_language: Option<&'a str>,
     pub echo: Echo<'a>,
+    /// What the cleaning of texts came to lately.
+    pub memory: &'a mut Memory,
     /// What was removed before: from an event id that was not kept.
     pub removed: Scrubbed,
 }
@@ -48,20 +51,20 @@ pub struct Facts<'a> {
 /// Mints a row.
 #[expect(clippy::needless_pass_by_value, reason = "the facts end here")]
 pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
-    let draft = &facts.draft;
+    let (draft, memory) = (&facts.draft, facts.memory);
     let from_header = || std::str::from_utf8(facts.referer).ok().filter(|text| !text.is_empty());
     let raw_page = draft.page_url.or_else(from_header);
     let mut scrubbed = facts.removed;
     let removed = &mut scrubbed;
     let [page, referrer, target] = [raw_page, draft.referrer_url, draft.target_url]
-        .map(|url| url.map_or_else(CleanUrl::default, |url| scrub::url(url, facts.echo, removed, arena)));
+        .map(|url| url.map_or_else(CleanUrl::default, |url| memory.url(url, facts.echo, removed, arena)));
     let query = raw_page.map_or("", scrub::query_of);
     let [utm_source, utm_medium, utm_campaign, utm_term, utm_content] =
         ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"]
             .map(|key| scrub::parameter(query, key, UTM_LENGTH_MAX, facts.echo, removed, arena));
     let [event, page_title, element] =
         [(draft.event, EVENT_LENGTH_MAX), (draft.page_title, TITLE_LENGTH_MAX), (draft.element, ELEMENT_LENGTH_MAX)]
-            .map(|(text, length_max)| text.map_or("", |text| scrub::text(text, length_max, facts.echo, removed, arena)));
+            .map(|(text, length_max)| text.map_or("", |text| memory.text(text, length_max, facts.echo, removed, arena)));
     let properties =
         draft.properties.iter().map(|(key, value)| scrub::property(key, value, facts.echo, removed, arena)).collect();
     let source = facts.sources.attribute(

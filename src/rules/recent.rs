@@ -44,21 +44,40 @@ impl<V: Default> Recent<V> {
 
     /// What belongs to `number`, worked out where it is not there.
     pub fn get_or(&mut self, number: NonZeroU64, work_out: impl FnOnce() -> V) -> &V {
-        let Self { sets, secret, rate } = self;
-        let number = number.get();
-        let at = mixed(number ^ *secret) as usize & (sets.len() - 1);
-        let Set { numbers, values } = &mut sets[at];
+        let (Set { numbers, values }, rate) = self.set(number);
         rate.looked += 1;
-        let way = if let Some(way) = numbers.iter().position(|known| *known == number) {
+        let way = if let Some(way) = numbers.iter().position(|known| *known == number.get()) {
             rate.found += 1;
             way
         } else {
             numbers.rotate_right(1);
             values.rotate_right(1);
-            (numbers[0], values[0]) = (number, work_out());
+            (numbers[0], values[0]) = (number.get(), work_out());
             0
         };
         &values[way]
+    }
+
+    /// What belongs to `number`, where it is there and fits.
+    pub fn find(&mut self, number: NonZeroU64, fits: impl FnOnce(&V) -> bool) -> Option<&V> {
+        let (Set { numbers, values }, rate) = self.set(number);
+        rate.looked += 1;
+        let value = numbers.iter().position(|known| *known == number.get()).map(|way| &values[way]).filter(|value| fits(value))?;
+        rate.found += 1;
+        Some(value)
+    }
+
+    /// Notes what belongs to `number`, which was not found.
+    pub fn put(&mut self, number: NonZeroU64, value: V) {
+        let (Set { numbers, values }, _) = self.set(number);
+        numbers.rotate_right(1);
+        values.rotate_right(1);
+        (numbers[0], values[0]) = (number.get(), value);
+    }
+
+    fn set(&mut self, number: NonZeroU64) -> (&mut Set<V>, &mut Rate) {
+        let at = mixed(number.get() ^ self.secret) as usize & (self.sets.len() - 1);
+        (&mut self.sets[at], &mut self.rate)
     }
 
     /// Forgets everything.

@@ -244,7 +244,8 @@ pub fn decode_component<'a>(input: &'a str, arena: &'a Bump) -> &'a str {
     }
 }
 
-fn is_encoded(input: &str) -> bool {
+/// Whether it may stand for another text.
+pub fn is_encoded(input: &str) -> bool {
     memchr::memchr2(b'%', b'+', input.as_bytes()).is_some()
 }
 
@@ -481,7 +482,7 @@ fn tells_by_url(look: &str) -> bool {
 }
 
 /// Whether the request's own user agent or one of its cookie values stands in `input`.
-fn echoes(input: &str, echo: Echo<'_>, arena: &Bump) -> bool {
+pub fn echoes(input: &str, echo: Echo<'_>, arena: &Bump) -> bool {
     !echo.is_longer_than(input) && in_any_form(input, arena, |look| echo.stands_in(look.as_bytes(), |_| true).then_some(())).is_some()
 }
 

@@ -27,6 +27,7 @@ use clearpixel::line::flush::{Figures, Flusher};
 use clearpixel::line::ledger::{self, Counts, Ledger};
 use clearpixel::rules::agent::Agent;
 use clearpixel::rules::gate::{Facts, mint};
+use clearpixel::rules::memory::Memory;
 use clearpixel::rules::place::Place;
 use clearpixel::rules::ruling::Grounds;
 use clearpixel::rules::scrub::Echo;
@@ -407,6 +408,7 @@ pub fn write(hit: &Hit<'_>, group: &mut Vec<u8>) {
         referer: b"",
         accept_language: None,
         echo: Echo::default(),
+        memory: &mut Memory::new(0),
         removed: Scrubbed::default(),
     };
     write_interaction(&mint(facts, &arena), group);
