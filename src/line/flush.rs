@@ -12,6 +12,7 @@ use crate::journal::frame::Frame;
 use crate::journal::replay::{Replayed, replay};
 use crate::journal::segment::{Register, Sealed, frames_of};
 use crate::lake::load::{Lake, LoadError, Loaded, Portion};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -98,16 +99,19 @@ impl Flusher {
             if i64::try_from(sealed.sequence).is_ok_and(|sequence| sequence <= everywhere) {
                 continue;
             }
+            let named = |error: io::Error| io::Error::new(error.kind(), format!("segment {:016x}: {error}", sealed.sequence));
             // What a repeat is answered by has to be on disk.
-            self.register.settle(&sealed)?;
+            self.register.settle(&sealed).map_err(named)?;
             let mut counts = Counts::new();
-            Segment { register: &self.register, sealed }.read(&mut |frame| {
+            let segment = Segment { register: &self.register, sealed };
+            let replayed = segment.read(&mut |frame| {
                 ledger::count(frame, &mut counts);
                 if let Frame::Interaction(record) = frame {
                     recalled += 1;
                     each(record);
                 }
-            })?;
+            });
+            replayed.map_err(named)?;
             self.ledger.recall(sealed.sequence, counts);
         }
         Ok(recalled)
