@@ -49,7 +49,6 @@ pub struct Facts<'a> {
 }
 
 /// Mints a row.
-#[expect(clippy::needless_pass_by_value, reason = "the facts end here")]
 pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
     let (draft, memory) = (&facts.draft, facts.memory);
     let from_header = || std::str::from_utf8(facts.referer).ok().filter(|text| !text.is_empty());
