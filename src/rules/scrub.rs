@@ -96,21 +96,28 @@ pub fn text<'a>(input: &'a str, length_max: usize, echo: Echo<'_>, removed: &mut
     if traits.is_plain() {
         return cut(input, length_max);
     }
-    let mut left = cut(clean(input, traits, echo, removed, arena), length_max);
+    let left = cut(clean(input, traits, echo, removed, arena), length_max);
     if left == input {
         return left;
     }
-    // What is left beside a finding may be another (`1::2::3` is no address, `1::` is one), and a cut may
-    // make one (twenty digits are no card, the first sixteen of them are): looked at until nothing is found.
+    let settled = until_settled(left, length_max, |left| clean(left, Traits::of(left), echo, removed, arena));
+    settled.unwrap_or_else(|| {
+        removed.count(Kind::Encoded);
+        cut(Kind::Encoded.mark(), length_max)
+    })
+}
+
+/// Looks at what is left until nothing is found: beside a finding may be another (`1::2::3` is no address, `1::` is
+/// one), and a cut may make one (twenty digits are no card, the first sixteen of them are). `None` where it goes on.
+fn until_settled<'a>(mut left: &'a str, length_max: usize, mut look: impl FnMut(&'a str) -> &'a str) -> Option<&'a str> {
     for _ in 1..PASSES_MAX {
-        let again = clean(left, Traits::of(left), echo, removed, arena);
+        let again = look(left);
         if again == left {
-            return left;
+            return Some(left);
         }
         left = cut(again, length_max);
     }
-    removed.count(Kind::Encoded);
-    cut(Kind::Encoded.mark(), length_max)
+    None
 }
 
 /// A text that is not clean after as many passes was made to be so.
@@ -163,7 +170,7 @@ pub fn url<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'
     let host = clean_host(authority, traits, echo, removed, arena);
     // A file's path is a folder's on somebody's machine.
     let place = if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("file")) { Place::Prose } else { Place::Path };
-    let path = stable_path(raw_path, traits, words::word_of_host(host), place, echo, removed, arena);
+    let path = settled_path(raw_path, traits, words::word_of_host(host), place, echo, removed, arena);
     // Its first segments went, and what is left is no path any more.
     if scheme.is_none() && path.starts_with("//") {
         return CleanUrl { url: text(path, URL_LENGTH_MAX, echo, removed, arena), ..CleanUrl::default() };
@@ -369,24 +376,19 @@ fn clean_host<'a>(authority: &'a str, traits: Traits, echo: Echo<'_>, removed: &
 /// RFC 1035 §2.3.4.
 const HOST_LENGTH_MAX: usize = 253;
 
-/// The path, cleaned until nothing more is found in it: as in `text`, what is left beside a finding, or of a cut,
-/// may be another.
-fn stable_path<'a>(raw: &'a str, traits: Traits, before: Word, place: Place, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
-    let mut path = cut(clean_path(raw, traits, before, place, echo, removed, arena), URL_LENGTH_MAX);
+/// The path, cleaned until nothing more is found in it.
+fn settled_path<'a>(raw: &'a str, traits: Traits, before: Word, place: Place, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
+    let path = cut(clean_path(raw, traits, before, place, echo, removed, arena), URL_LENGTH_MAX);
     if path == raw || path == "/" {
         return path;
     }
-    for _ in 1..PASSES_MAX {
-        let again = cut(clean_path(path, Traits::of(path), before, place, echo, removed, arena), URL_LENGTH_MAX);
-        if again == path {
-            return path;
-        }
-        path = again;
-    }
-    removed.count(Kind::Encoded);
-    let mut whole = ArenaString::from_str_in("/", arena);
-    whole.push_str(Kind::Encoded.mark());
-    whole.into_bump_str()
+    let settled = until_settled(path, URL_LENGTH_MAX, |path| clean_path(path, Traits::of(path), before, place, echo, removed, arena));
+    settled.unwrap_or_else(|| {
+        removed.count(Kind::Encoded);
+        let mut whole = ArenaString::from_str_in("/", arena);
+        whole.push_str(Kind::Encoded.mark());
+        whole.into_bump_str()
+    })
 }
 
 /// The path with each segment that tells of a person replaced, and without parameters of segments.

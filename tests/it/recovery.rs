@@ -58,6 +58,15 @@ fn first_hits(program: &Program, visitor: &mut Visitor) -> Value {
     })
 }
 
+/// A collector that took the first hits and cannot write one of the lake's tables.
+fn begun(table: &str) -> (Home, Visitor, Program, Barrier, Value) {
+    let (home, mut visitor) = (home(), Visitor::default());
+    let program = home.start();
+    let barrier = Barrier::before(&home, table);
+    let ledger = first_hits(&program, &mut visitor);
+    (home, visitor, program, barrier, ledger)
+}
+
 fn journal_bytes(program: &Program) -> u64 {
     program.admin_json("/readyz")["journal_bytes"].as_u64().unwrap()
 }
@@ -93,10 +102,7 @@ fn prove(home: &Home, hits: u64) {
 
 #[test]
 fn hits_are_taken_and_counted_before_the_lake_has_the_journal() {
-    let (home, mut visitor) = (home(), Visitor::default());
-    let program = home.start();
-    let barrier = Barrier::before(&home, "interactions");
-    let ledger = first_hits(&program, &mut visitor);
+    let (home, mut visitor, program, barrier, ledger) = begun("interactions");
     program.kill();
 
     // Twice: what was recalled is there for the next start as well.
@@ -134,11 +140,8 @@ fn hits_are_taken_and_counted_before_the_lake_has_the_journal() {
 /// A kill between a commit and the removal of its segments, or between the commits of the two tables.
 #[test]
 fn what_the_lake_has_and_the_journal_still_holds_is_counted_once() {
-    let (home, mut visitor) = (home(), Visitor::default());
-    let program = home.start();
     // The first of the tables takes it, the second does not.
-    let barrier = Barrier::before(&home, "trends");
-    let ledger = first_hits(&program, &mut visitor);
+    let (home, mut visitor, program, barrier, ledger) = begun("trends");
     program.kill();
     let (journal, kept) = (home.data().join("journal"), home.file("journal"));
     copy_files(&journal, &kept);
@@ -174,10 +177,7 @@ fn what_the_lake_has_and_the_journal_still_holds_is_counted_once() {
 
 #[test]
 fn who_is_told_to_stop_while_the_lake_is_away_stops_and_keeps_everything() {
-    let (home, mut visitor) = (home(), Visitor::default());
-    let program = home.start();
-    let barrier = Barrier::before(&home, "interactions");
-    let ledger = first_hits(&program, &mut visitor);
+    let (home, _, program, barrier, ledger) = begun("interactions");
     let printed = program.stop();
     assert!(printed.contains("wait in the journal for the next start"), "{printed}");
     let program = home.start();
