@@ -250,18 +250,22 @@ fn what_must_go_goes_and_what_must_stay_stays() {
     assert!(all.recall() >= RECALL_MIN && all.precision() >= PRECISION_MIN, "recall {}, precision {}", all.recall(), all.precision());
 }
 
-/// Everything twice through one memory, which is full of it the second time.
+/// Everything twice through one memory, which is full of it the second time. A page and a title that come again
+/// and again between the cases keep it looking.
 #[test]
 fn what_is_remembered_is_what_was_worked_out() {
     let cases = cases();
     let config = Config::parse("[[site]]\nkey = \"acme\"", "scrub").unwrap();
     let sources = Sources::new().unwrap();
     let mut memory = Memory::new(memory::ENTRIES);
+    let arena = Bump::new();
     for case in cases.iter().chain(&cases) {
+        memory.url("https://shop.example/winter/ink", Echo::default(), &mut Scrubbed::default(), &arena);
+        memory.text("Winter ink & paper no. 7 - Acme", 512, Echo::default(), &mut Scrubbed::default(), &arena);
         let worked_out = minted(case, &config, &sources, &mut Memory::new(0));
         assert_eq!(minted(case, &config, &sources, &mut memory), worked_out, "{}:{}", case.file, case.line);
     }
-    let [urls, texts] = memory.rates();
+    let ([urls, texts], of_ours) = (memory.rates(), 2 * cases.len() as u64);
     println!("{urls:?} {texts:?}");
-    assert!(urls.found >= 500 && texts.found >= 50, "{urls:?} {texts:?}");
+    assert!(urls.found >= of_ours + 500 && texts.found >= of_ours + 50, "{urls:?} {texts:?}");
 }

@@ -33,6 +33,14 @@ pub struct NewFile {
     pub written_at_ms: i64,
 }
 
+/// As what maintenance numbers its commits and names its files, where a collector does by its node.
+pub const MAINTAIN: &str = "maintain";
+
+/// Whether maintenance wrote the file of this path.
+pub fn is_by_maintenance(path: &str) -> bool {
+    path.split_once("/part-").and_then(|(_, name)| name.strip_prefix(MAINTAIN)).is_some_and(|rest| rest.starts_with('-'))
+}
+
 /// A file ready to be stored and committed: `day=YYYY-MM-DD/part-SOURCE-NUMBER.parquet`.
 pub struct FileToAdd {
     pub file: NewFile,

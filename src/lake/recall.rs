@@ -4,7 +4,7 @@
 //! Promises: reads four columns of the live files of two days, file by file, oldest first; keeps nothing.
 
 use super::columns::TableName;
-use super::file::day_text;
+use super::file::{day_text, is_by_maintenance};
 use super::table::{Table, TableError};
 use crate::hit::clock::{Day, Moment};
 use crate::hit::field::Id;
@@ -32,7 +32,7 @@ pub async fn recall(lake: &Path, today: Day, mut each: impl FnMut(Recalled<'_>))
     let mut files = table.live_files()?;
     files.retain(|file| file.day >= yesterday);
     // Numbers of portions rise, and stand in the names; what was compacted is older than what was not.
-    files.sort_by_key(|file| (!file.path.contains(COMPACTED), file.path.clone()));
+    files.sort_by_key(|file| (!is_by_maintenance(&file.path), file.path.clone()));
     let mut rows = 0;
     for file in files {
         for batch in table.read(&file.path, &["event_id", "site", "received_at", "visitor_id"]).await? {
@@ -42,9 +42,6 @@ pub async fn recall(lake: &Path, today: Day, mut each: impl FnMut(Recalled<'_>))
     }
     Ok(rows)
 }
-
-/// In the names of files that maintenance wrote.
-const COMPACTED: &str = "/part-maintain-";
 
 fn tell(batch: &RecordBatch, each: &mut impl FnMut(Recalled<'_>)) -> Option<()> {
     let event_ids = batch.column_by_name("event_id")?.as_string_opt::<i32>()?;

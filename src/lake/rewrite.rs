@@ -10,7 +10,7 @@
 
 use crate::hit::field::hex;
 use super::columns::{TableName, arrow_schema};
-use super::file::{FileSink, NewFile};
+use super::file::{FileSink, MAINTAIN, NewFile, is_by_maintenance};
 use super::lease::{Lease, LeaseError, token_of};
 use super::order::{Limits, OrderError, Sorter};
 use super::read::{self, StoredFile, conform};
@@ -405,9 +405,6 @@ impl Rewriter<'_> {
     }
 }
 
-/// As what maintenance numbers its commits and names its files.
-pub const MAINTAIN: &str = "maintain";
-
 /// Ends the name of a file that maintenance wrote and that is still to be sorted, or rid of repeats, when
 /// its day is over.
 const UNSETTLED: &str = "-unsettled";
@@ -415,7 +412,7 @@ const UNSETTLED: &str = "-unsettled";
 /// Whether a file's rows are in order and without repeats: compaction of a day that was over wrote it, or
 /// it is the successor of such a file.
 pub fn is_settled(path: &str) -> bool {
-    path.contains(&format!("/part-{MAINTAIN}-")) && !path.contains(UNSETTLED)
+    is_by_maintenance(path) && !path.contains(UNSETTLED)
 }
 
 /// 8,192 rows of 1 KiB are 8 MiB.

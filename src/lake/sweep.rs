@@ -6,8 +6,9 @@
 //! has not. Promises: never deletes a live file or one that a live writer may yet commit; looks that
 //! what it deleted is gone.
 
+use super::file::MAINTAIN;
 use super::lease::token_of;
-use super::rewrite::{MAINTAIN, RewriteError, Rewriter};
+use super::rewrite::{RewriteError, Rewriter};
 use super::table::{Table, TableError};
 use object_store::ObjectMeta;
 use object_store::path::Path as StorePath;

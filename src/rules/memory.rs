@@ -24,6 +24,8 @@ use std::num::NonZeroU64;
 pub struct Memory {
     urls: Recent<Known<Ranges>>,
     texts: Recent<Known<()>>,
+    worth_of_urls: Worth,
+    worth_of_texts: Worth,
     /// A secret for each kind of treatment, so that none is taken for the other.
     of_urls: SipHasher13,
     of_texts: SipHasher13,
@@ -53,6 +55,8 @@ impl Memory {
         Self {
             urls: Recent::new(entries, secret(0)),
             texts: Recent::new(entries, secret(1)),
+            worth_of_urls: Worth::default(),
+            worth_of_texts: Worth::default(),
             of_urls: SipHasher13::new_with_keys(secret(2), secret(3)),
             of_texts: SipHasher13::new_with_keys(secret(4), secret(5)),
         }
@@ -63,11 +67,13 @@ impl Memory {
         let input = input.trim();
         // A URL is cut only where no letter of an escape stands, so that what is in no form of the whole is in
         // no form of a part either, and the rest is the same for every request.
-        if input.len() > LENGTH_MAX || scrub::echoes(input, echo, arena) {
+        if input.len() > LENGTH_MAX || !self.worth_of_urls.is_looked_for() || scrub::echoes(input, echo, arena) {
             return scrub::url(input, echo, removed, arena);
         }
         let (number, check) = hashed(&self.of_urls, input);
-        if let Some(known) = self.urls.find(number, |known| known.check == check)
+        let known = self.urls.find(number, |known| known.check == check);
+        self.worth_of_urls.learn(known.is_some());
+        if let Some(known) = known
             && let Some(clean) = known.outcome.of(input)
         {
             removed.add(known.outcome.removed());
@@ -86,11 +92,18 @@ impl Memory {
     pub fn text<'a>(&mut self, input: &'a str, length_max: usize, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
         let may_be_known = (TEXT_LENGTH_MIN..=LENGTH_MAX.min(length_max)).contains(&input.len());
         // URLs within texts are cut anywhere, within escapes as well: what is encoded is not remembered.
-        if !may_be_known || Traits::of(input).is_plain() || scrub::is_encoded(input) || scrub::echoes(input, echo, arena) {
+        if !may_be_known
+            || Traits::of(input).is_plain()
+            || scrub::is_encoded(input)
+            || !self.worth_of_texts.is_looked_for()
+            || scrub::echoes(input, echo, arena)
+        {
             return scrub::text(input, length_max, echo, removed, arena);
         }
         let (number, check) = hashed(&self.of_texts, input);
-        if self.texts.find(number, |known| known.check == check).is_some() {
+        let is_known = self.texts.find(number, |known| known.check == check).is_some();
+        self.worth_of_texts.learn(is_known);
+        if is_known {
             return input;
         }
         let mut there = Scrubbed::default();
@@ -105,6 +118,34 @@ impl Memory {
     /// How often a URL and another text were known, of those that were looked for.
     pub const fn rates(&self) -> [Rate; 2] {
         [self.urls.rate, self.texts.rate]
+    }
+}
+
+/// Whether it is worth to look: where nothing comes again, a text is hashed, looked for and noted in vain.
+#[derive(Default)]
+struct Worth {
+    /// Looks in vain since one found something.
+    in_vain: u32,
+    /// Texts that might have been looked for meanwhile.
+    passed: u32,
+}
+
+impl Worth {
+    /// After so many looks in vain only one text in `SELDOM` is looked for, until one is known. Where one text
+    /// in ten comes again the odds of as many in vain are 0.9^64, 1 in 850.
+    const IN_VAIN_MAX: u32 = 64;
+    const SELDOM: u32 = 16;
+
+    const fn is_looked_for(&mut self) -> bool {
+        if self.in_vain < Self::IN_VAIN_MAX {
+            return true;
+        }
+        self.passed = self.passed.wrapping_add(1);
+        self.passed.is_multiple_of(Self::SELDOM)
+    }
+
+    const fn learn(&mut self, is_known: bool) {
+        self.in_vain = if is_known { 0 } else { self.in_vain.saturating_add(1) };
     }
 }
 
@@ -238,6 +279,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// One text after another that never came before, then one that comes again and again.
+    #[test]
+    fn where_nothing_comes_again_few_are_looked_for_until_one_does() {
+        let arena = Bump::new();
+        let mut memory = Memory::new(64);
+        let mut take = |number: usize| {
+            let page = arena.alloc_str(&format!("https://shop.example/winter/ink-{number}"));
+            let title = arena.alloc_str(&format!("Winter ink & paper no. {number}"));
+            assert_eq!(url(Some(&mut memory), page, Echo::default(), &arena), url(None, page, Echo::default(), &arena));
+            assert_eq!(text(Some(&mut memory), title, 512, Echo::default(), &arena), text(None, title, 512, Echo::default(), &arena));
+            memory.rates()
+        };
+        for number in 0..64 + 320 {
+            take(number);
+        }
+        assert_eq!(take(999).map(|rate| (rate.looked, rate.found)), [(64 + 320 / 16, 0); 2]);
+        let before = (0..32).map(|_| take(7)).last().unwrap();
+        assert!(before.iter().all(|rate| rate.found > 0));
+        let after = (0..100).map(|_| take(7)).last().unwrap();
+        assert_eq!([0, 1].map(|kind| after[kind].found - before[kind].found), [100; 2], "looked for each time again");
     }
 
     #[test]

@@ -7,9 +7,10 @@ use arrow::record_batch::RecordBatch;
 use clearpixel::desk::maintain::MaintainError;
 use clearpixel::hit::clock::Clock;
 use clearpixel::lake::columns::TableName;
+use clearpixel::lake::file::MAINTAIN;
 use clearpixel::lake::lease::{Lease, LeaseError, TERM, token_of};
 use clearpixel::lake::order::Limits;
-use clearpixel::lake::rewrite::{Change, MAINTAIN, Order, Purpose, Report, RewriteError, Rewriter, Task};
+use clearpixel::lake::rewrite::{Change, Order, Purpose, Report, RewriteError, Rewriter, Task};
 use clearpixel::lake::table::{LiveFile, Swap, Table};
 use deltalake::protocol::DeltaOperation;
 

@@ -14,16 +14,19 @@ use clearpixel::hit::clock::{Clock, Hour, Moment};
 use clearpixel::hit::draft::Draft;
 use clearpixel::hit::field::{Channel, ConsentSource, Id, IdentityMode, LegalBasis, Protocol, Regime};
 use clearpixel::hit::outcome::{Outcome, Reason};
+use clearpixel::hit::record::{Record, Text};
 use clearpixel::hit::scrubbed::{Kind, Scrubbed};
 use clearpixel::hit::site::Site;
 use clearpixel::journal::frame::{write_interaction, write_tally};
 use clearpixel::journal::replay::replay;
 use clearpixel::journal::segment::{Register, Writer};
 use clearpixel::lake::columns::TableName;
-use clearpixel::lake::load::Lake;
-use clearpixel::lake::outcomes::Outcomes;
+use clearpixel::lake::load::{Lake, LoadError};
+use clearpixel::lake::outcomes::{self, Outcomes};
+use clearpixel::lake::recall::recall;
 use clearpixel::lake::table::Table;
 use clearpixel::line::flush::{Figures, Flusher};
+use clearpixel::line::guard::{Recalling, Repeats, Seen, Visits};
 use clearpixel::line::ledger::{self, Counts, Ledger};
 use clearpixel::rules::agent::Agent;
 use clearpixel::rules::gate::{Facts, mint};
@@ -166,7 +169,7 @@ impl World {
         let Ok(register) = Register::open(shelf, 1 << 30, u64::try_from(highest).unwrap()) else { return false };
         let register = Arc::new(register);
         let ledger = Arc::new(Ledger::default());
-        let mut flusher = Flusher {
+        let flusher = Flusher {
             lake,
             register: register.clone(),
             journals: Vec::new(),
@@ -174,13 +177,35 @@ impl World {
             figures: Arc::new(Figures::default()),
             clock: Clock::set(self.hand.clone()),
         };
-        if RUNTIME.block_on(flusher.flush(|| true)).is_err() || plan.has_stopped() {
+        let Ok((repeats, left)) = RUNTIME.block_on(self.recall(&flusher)) else { return false };
+        if plan.has_stopped() {
             return false;
         }
         let writers = [Writer::new(register.clone(), true), Writer::new(register.clone(), false)];
         self.life = Some(Life { register, writers, flusher, ledger });
-        self.learn();
+        self.learn(&repeats, left);
         true
+    }
+
+    /// What the line remembers at a start of the last day: what the lake has, then what only the journal has; and
+    /// the ids of what only the journal has.
+    async fn recall(&self, flusher: &Flusher) -> Result<(Repeats, BTreeSet<String>), LoadError> {
+        let (repeats, visits, mut left) = (Repeats::new(1 << 16), Visits::new(1 << 10), BTreeSet::new());
+        let now = flusher.clock.now();
+        let mut recalling = Recalling::new(&repeats, &visits);
+        let mut remember = |site: &str, event_id: &str, received_at: Moment, visitor| {
+            if is_of_last_day(received_at, now) {
+                recalling.remember(site, event_id, received_at, visitor);
+            }
+        };
+        recall(self.folder.path(), now.day(), |row| remember(row.site, row.event_id, row.received_at, row.visitor)).await?;
+        let each = |record: &Record<'_>| {
+            left.insert(record.text(Text::EventId).to_owned());
+            remember(record.text(Text::Site), record.text(Text::EventId), record.received_at, record.visitor_id);
+        };
+        flusher.recall(each).await?;
+        recalling.finish();
+        Ok((repeats, left))
     }
 
     /// Ends the program without a word.
@@ -284,11 +309,34 @@ impl World {
         flushed.is_ok()
     }
 
-    /// After a start: what nobody was told of is in the lake or is not, and stays so.
-    fn learn(&mut self) {
-        let found = self.check();
-        for (name, sent) in self.sent.iter_mut().filter(|(_, sent)| sent.told != Told::Stored) {
-            let is_there = found.ids.contains_key(name) || found.outcomes.contains_key(name);
+    /// After a start, before anything is flushed: what nobody was told of is there or is not, and stays so.
+    fn learn(&mut self, repeats: &Repeats, left: BTreeSet<String>) {
+        let Some(life) = &self.life else { return };
+        let now = life.flusher.clock.now();
+        let mut there = left;
+        there.extend(RUNTIME.block_on(read(self.folder.path())).ids.into_keys());
+        for (name, _) in self.sent.iter().filter(|(_, sent)| is_of_last_day(sent.received_at, now)) {
+            let is_known = match repeats.look(repeats.seek("acme", name), now) {
+                Seen::Durable => true,
+                Seen::Fresh(noted) => {
+                    repeats.settle(noted, false);
+                    false
+                }
+                Seen::Pending(_) => panic!("{name} is on its way before anybody sent it"),
+            };
+            assert_eq!(is_known, there.contains(name), "whether a repeat of {name} would be told");
+        }
+        let seen = self.outcomes();
+        there.extend(seen.entries.iter().map(|entry| entry.site.to_string()));
+        there.extend(life.ledger.above(u64::try_from(seen.committed).unwrap()).into_keys().map(|(site, _)| site.to_string()));
+        for (name, sent) in &mut self.sent {
+            let is_there = there.contains(name);
+            match sent.told {
+                Told::Stored | Told::Written => assert!(is_there, "{name} was acknowledged and is not remembered; {sent:?}"),
+                Told::Failed => assert!(!is_there, "{name} failed and is remembered; {sent:?}"),
+                Told::Nothing => {}
+            }
+            // What is remembered answers a repeat: it has to outlive a power loss from here on.
             sent.told = if is_there { Told::Stored } else { Told::Failed };
         }
         self.check_ledger();
@@ -321,8 +369,7 @@ impl World {
     /// The lake's ledger and what is above it are what was acknowledged, at any moment of a life.
     fn check_ledger(&self) {
         let Some(life) = &self.life else { return };
-        let read = async { Outcomes::default().read(self.folder.path(), NODE, Hour(0), Hour(600_000)).await };
-        let seen = RUNTIME.block_on(read).unwrap();
+        let seen = self.outcomes();
         let above = life.ledger.above(u64::try_from(seen.committed).unwrap());
         let ended = |outcome: Outcome| {
             let lake: u64 = seen.entries.iter().map(|entry| entry.account.ends.of(outcome)).sum();
@@ -338,6 +385,11 @@ impl World {
         for (kind, count) in REMOVED_FROM_A_HIT {
             assert_eq!(scrubbed.of(kind), count * told('h'), "what was removed is counted wrong: {}", kind.name());
         }
+    }
+
+    /// How hits ended, as the lake has it.
+    fn outcomes(&self) -> outcomes::Seen {
+        RUNTIME.block_on(Outcomes::default().read(self.folder.path(), NODE, Hour(0), Hour(600_000))).unwrap()
     }
 
     /// When nothing goes wrong any more, the program goes on by itself.
@@ -367,6 +419,10 @@ impl World {
             assert_eq!(on_disk, live.into_iter().map(|file| file.path).collect::<BTreeSet<_>>(), "{name:?} has orphans");
         }
     }
+}
+
+fn is_of_last_day(received_at: Moment, now: Moment) -> bool {
+    now.since(received_at) < 86_400_000_000
 }
 
 /// A hit as the model's senders send it.
