@@ -58,9 +58,7 @@ pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
     let [page, referrer, target] = [raw_page, draft.referrer_url, draft.target_url]
         .map(|url| url.map_or_else(CleanUrl::default, |url| memory.url(url, facts.echo, removed, arena)));
     let query = raw_page.map_or("", scrub::query_of);
-    let [utm_source, utm_medium, utm_campaign, utm_term, utm_content] =
-        ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"]
-            .map(|key| scrub::parameter(query, key, UTM_LENGTH_MAX, facts.echo, removed, arena));
+    let [utm_source, utm_medium, utm_campaign, utm_term, utm_content] = scrub::parameters(query, UTM_LENGTH_MAX, facts.echo, removed, arena);
     let [event, page_title, element] =
         [(draft.event, EVENT_LENGTH_MAX), (draft.page_title, TITLE_LENGTH_MAX), (draft.element, ELEMENT_LENGTH_MAX)]
             .map(|(text, length_max)| text.map_or("", |text| memory.text(text, length_max, facts.echo, removed, arena)));

@@ -210,15 +210,28 @@ pub fn url<'a>(input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'
 /// The query of a URL; empty where it has none.
 pub fn query_of(url: &str) -> &str {
     let end = memchr::memchr(b'#', url.as_bytes()).unwrap_or(url.len());
-    url.get(..end).and_then(|url| url.split_once('?')).map_or("", |(_, query)| query)
+    url.get(..end).and_then(|url| split_at(url, b'?')).map_or("", |(_, query)| query)
 }
 
-/// The value of one of the allowed parameters of a query, decoded and cleaned; the first one counts.
-pub fn parameter<'a>(query: &'a str, key: &str, length_max: usize, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
-    if query.is_empty() {
-        return "";
+/// The values of the parameters of a query that are kept, in the order of `QUERY_KEYS_KEPT`, decoded and cleaned;
+/// of each the first one counts.
+pub fn parameters<'a>(query: &'a str, length_max: usize, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> [&'a str; QUERY_KEYS_KEPT.len()] {
+    let mut values = [None; QUERY_KEYS_KEPT.len()];
+    let mut rest = query;
+    while !rest.is_empty() {
+        let (pair, behind) = split_at(rest, b'&').unwrap_or((rest, ""));
+        rest = behind;
+        let Some((name, value)) = split_at(pair, b'=') else { continue };
+        for (key, first) in QUERY_KEYS_KEPT.iter().zip(&mut values) {
+            if *key == name {
+                first.get_or_insert(value);
+            }
+        }
     }
-    let Some((_, value)) = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == key) else { return "" };
+    values.map(|value| value.map_or("", |value| parameter(value, length_max, echo, removed, arena)))
+}
+
+fn parameter<'a>(value: &'a str, length_max: usize, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> &'a str {
     let value = decode_component(value, arena);
     if words::is_random(value) {
         removed.count(Kind::Token);
@@ -261,14 +274,17 @@ fn decoded<'a>(input: &str, arena: &'a Bump) -> (&'a [u8], bool) {
     let room = arena.alloc_slice_fill_copy(input.len(), 0);
     let (bytes, mut at, mut length) = (input.as_bytes(), 0, 0);
     loop {
-        // Eight at once where none of them stands for another.
+        // Eight at once, of which those count that stand before one that means another.
         while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>)
-            && !eight.iter().fold(false, |is_any, byte| is_any | matches!(byte, b'%' | b'+'))
             && let Some(slots) = room.get_mut(length..).and_then(<[u8]>::first_chunk_mut::<8>)
         {
             *slots = *eight;
-            at += 8;
-            length += 8;
+            let plain = plain_of(u64::from_le_bytes(*eight));
+            at += plain;
+            length += plain;
+            if plain < 8 {
+                break;
+            }
         }
         let (Some(byte), Some(slot)) = (bytes.get(at), room.get_mut(length)) else { break };
         *slot = *byte;
@@ -289,6 +305,17 @@ fn decoded<'a>(input: &str, arena: &'a Bump) -> (&'a [u8], bool) {
     (room.get(..length).unwrap_or_default(), is_changed)
 }
 
+/// How many of eight bytes, the lowest first, stand before the first `%` or `+`. A byte less than 1 borrows from the
+/// next one (H. S. Warren, Hacker's Delight, §6-1), so that a mark above the lowest may be false.
+const fn plain_of(eight: u64) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    const fn zeros(eight: u64) -> u64 {
+        eight.wrapping_sub(ONES) & !eight & (ONES << 7)
+    }
+    let marks = zeros(eight ^ (ONES * b'%' as u64)) | zeros(eight ^ (ONES * b'+' as u64));
+    marks.trailing_zeros() as usize / 8
+}
+
 /// The value of a hex digit in either case; 255 for what is none.
 const HEX: [u8; 256] = {
     let mut table = [255; 256];
@@ -303,7 +330,7 @@ const HEX: [u8; 256] = {
 
 /// Queries are dropped but for these: what marketing writes about itself, not about a person. None of
 /// them asks for a secret by its name; one whose value tells of a person is dropped too.
-const QUERY_KEYS_KEPT: [&str; 5] = ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"];
+pub const QUERY_KEYS_KEPT: [&str; 5] = ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"];
 
 /// Counts a query and a fragment that go whole.
 fn count_dropped(dropped: &str, removed: &mut Scrubbed) {
@@ -708,6 +735,9 @@ mod tests {
             let clean = url(input, Echo::default(), &arena);
             assert_eq!((clean.url, clean.host, clean.path), (expected, host, path), "{input}");
         }
+        let query = "utm_term=a+b&x=1&utm_source=n&utm_source=m&utm_medium&utm_campaign=jane%40x.org&&utm_content=long-one";
+        let kept = super::parameters(query, 4, Echo::default(), &mut Scrubbed::default(), &arena);
+        assert_eq!(kept, ["n", "", "[red", "a b", "long"]);
     }
 
     #[test]
