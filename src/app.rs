@@ -18,20 +18,18 @@ use crate::door::listen;
 use crate::door::opendsr_seal::{Seal, SealError};
 use crate::door::public::Public;
 use crate::door::tls;
-use crate::hit::clock::{Clock, Moment};
-use crate::hit::field::{Durability, Id};
-use crate::hit::record::Text;
+use crate::hit::clock::Clock;
+use crate::hit::field::Durability;
 use crate::hit::site::Sites;
 use crate::journal::folder;
 use crate::journal::segment::{Directory, Register, Shelf, Writer};
 use crate::lake::lease::{LeaseError, TERM};
 use crate::lake::load::{Lake, LoadError};
 use crate::lake::outcomes::Outcomes;
-use crate::lake::recall::recall;
 use crate::line::board::Board;
 use crate::line::collect::{Collector, Rulebook};
 use crate::line::flush::{Figures, Flusher};
-use crate::line::guard::{Quotas, Recalling, Repeats, Visits};
+use crate::line::guard::{Quotas, Repeats, Visits};
 use crate::line::intake::{Intake, Journal, keep_journal};
 use crate::line::ledger::Ledger;
 use crate::line::persons::{self, PersonsDoor, keep_people};
@@ -131,7 +129,7 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
     let (register, figures) = (flusher.register.clone(), flusher.figures.clone());
     let repeats = Arc::new(Repeats::new(usize::try_from(config.repeats_bytes).unwrap_or(64 << 20)));
     let visits = Visits::new(VISITS_BYTES);
-    lake_runtime.block_on(remember_last_day(config, &flusher, clock.now(), (&repeats, &visits)))?;
+    lake_runtime.block_on(remember_last_day(config, &flusher, (&repeats, &visits)))?;
 
     let atlas = Arc::new(config.geo_database.as_deref().map_or_else(Atlas::built_in, Atlas::open)?);
     let (atlas_sender, atlas) = watch::channel(atlas);
@@ -612,24 +610,16 @@ pub async fn carry_out_rights(config: &Config, maintenance: &Maintenance<'_>, lo
     Ok(Some(erasure::carry_out(&rights, work, maintenance, &people, &config.data_dir.join("spill"), looked).await?))
 }
 
-/// Gives the line what it remembers of the last day: first what the lake has, then what only the journal has,
-/// which is newer.
-async fn remember_last_day(config: &Config, flusher: &Flusher, now: Moment, (repeats, visits): (&Repeats, &Visits)) -> Result<(), AppError> {
-    let mut recalling = Recalling::new(repeats, visits);
-    let mut remember = |site: &str, event_id: &str, received_at: Moment, visitor: Option<Id>| {
-        if now.since(received_at) < 86_400_000_000 {
-            recalling.remember(site, event_id, received_at, visitor);
-        }
-    };
-    recall(&config.lake, now.day(), |row| remember(row.site, row.event_id, row.received_at, row.visitor)).await?;
-    let left = flusher.recall(|record| remember(record.text(Text::Site), record.text(Text::EventId), record.received_at, record.visitor_id)).await;
+/// Gives the line what it remembers of the last day, and says what the last run left.
+async fn remember_last_day(config: &Config, flusher: &Flusher, memories: (&Repeats, &Visits)) -> Result<(), AppError> {
+    let left = flusher.remember_last_day(&config.lake, memories, |_| {}).await;
     let left = left.map_err(|error| match error {
         LoadError::Journal(reason) => AppError::DataDir { path: config.data_dir.join("journal").display().to_string(), reason },
-        LoadError::Table(_) | LoadError::Parquet(_) | LoadError::Arrow(_) => error.into(),
+        LoadError::Table(error) => error.into(),
+        LoadError::Parquet(_) | LoadError::Arrow(_) => error.into(),
     })?;
-    recalling.finish();
     if flusher.register.ready().is_empty() {
-        flusher.figures.caught_up(now);
+        flusher.figures.caught_up(flusher.clock.now());
     }
     if left > 0 {
         tracing::info!(interactions = left, "the last run left acknowledged interactions in the journal: they are being brought into the lake");

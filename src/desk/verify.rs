@@ -9,11 +9,11 @@
 
 use crate::journal::replay::replay;
 use crate::journal::segment::{Directory, Shelf, frames_of};
+use crate::lake::file::number_of;
 use crate::lake::columns::TableName;
 use crate::lake::read::{self, column, text, unlike};
 use crate::lake::retain::{DROPPED, DROPPED_STORED, Terms};
 use crate::lake::rewrite::{REMOVED, sha256_of};
-use crate::lake::sweep::number_of;
 use crate::lake::table::{LiveFile, Table, TableError};
 use crate::lake::trends::Dimension;
 use crate::hit::clock::Moment;

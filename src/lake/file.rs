@@ -38,7 +38,17 @@ pub const MAINTAIN: &str = "maintain";
 
 /// Whether maintenance wrote the file of this path.
 pub fn is_by_maintenance(path: &str) -> bool {
-    path.split_once("/part-").and_then(|(_, name)| name.strip_prefix(MAINTAIN)).is_some_and(|rest| rest.starts_with('-'))
+    number_of(path).is_some_and(|(source, _)| source == MAINTAIN)
+}
+
+/// The source and the number in a data file's name.
+pub fn number_of(path: &str) -> Option<(&str, i64)> {
+    let name = path.rsplit('/').next()?.strip_prefix("part-")?.strip_suffix(".parquet")?;
+    let (source, number) = match name.strip_prefix(MAINTAIN).and_then(|rest| rest.strip_prefix('-')) {
+        Some(rest) => (MAINTAIN, rest.split('-').next()?),
+        None => name.rsplit_once('-')?,
+    };
+    Some((source, number.parse().ok()?))
 }
 
 /// A file ready to be stored and committed: `day=YYYY-MM-DD/part-SOURCE-NUMBER.parquet`.
@@ -145,4 +155,24 @@ pub fn arrow_writer(table: TableName) -> Result<ArrowWriter<Vec<u8>>, ParquetErr
 /// `YYYY-MM-DD`.
 pub fn day_text(day: Day) -> String {
     DateTime::from_timestamp_micros(day.start().micros()).map_or_else(String::new, |time| time.format("%Y-%m-%d").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number_of;
+
+    #[test]
+    fn names_tell_source_and_number() {
+        for (path, is) in [
+            ("day=2026-11-20/part-0a1b2c3d4e5f-000000000012.parquet", Some(("0a1b2c3d4e5f", 12))),
+            ("day=2026-11-20/part-import-ab-cd-000000000002.parquet", Some(("import-ab-cd", 2))),
+            ("day=2026-11-20/part-maintain-0000000001048577-0003.parquet", Some(("maintain", 1_048_577))),
+            ("day=2026-11-20/part-maintain-0000000001048577-0003-unsettled.parquet", Some(("maintain", 1_048_577))),
+            ("day=2026-11-20/part-00000-1b2c-c000.snappy.parquet", None),
+            ("day=2026-11-20/other.parquet", None),
+            ("_delta_log/00000000000000000001.checkpoint.parquet", None),
+        ] {
+            assert_eq!(number_of(path), is, "{path}");
+        }
+    }
 }

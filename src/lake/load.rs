@@ -134,8 +134,9 @@ impl Lake {
         Ok((interactions.min(trends), interactions.max(trends)))
     }
 
-    pub fn live_files(&self) -> Result<usize, TableError> {
-        Ok(self.interactions.live_files()?.len() + self.trends.live_files()?.len())
+    /// How many files both tables have.
+    pub fn count_of_files(&self) -> Result<usize, TableError> {
+        Ok(self.interactions.count_of_files()? + self.trends.count_of_files()?)
     }
 }
 

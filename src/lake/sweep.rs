@@ -6,7 +6,7 @@
 //! has not. Promises: never deletes a live file or one that a live writer may yet commit; looks that
 //! what it deleted is gone.
 
-use super::file::MAINTAIN;
+use super::file::{MAINTAIN, number_of};
 use super::lease::token_of;
 use super::rewrite::{RewriteError, Rewriter};
 use super::table::{Table, TableError};
@@ -121,16 +121,6 @@ fn live_paths(table: &Table) -> Result<HashSet<String>, TableError> {
     Ok(table.live_files()?.into_iter().map(|file| file.path).collect())
 }
 
-/// The source and the number in a data file's name.
-pub fn number_of(path: &str) -> Option<(&str, i64)> {
-    let name = path.rsplit('/').next()?.strip_prefix("part-")?.strip_suffix(".parquet")?;
-    let (source, number) = match name.strip_prefix(MAINTAIN).and_then(|rest| rest.strip_prefix('-')) {
-        Some(rest) => (MAINTAIN, rest.split('-').next()?),
-        None => name.rsplit_once('-')?,
-    };
-    Some((source, number.parse().ok()?))
-}
-
 /// Whether the log has a number of this file's source that is not below the file's own: then its writer is
 /// done with it. A file of another make is left alone.
 async fn is_past(table: &Table, path: &str, known: &mut HashMap<String, i64>) -> Result<bool, TableError> {
@@ -144,24 +134,4 @@ async fn is_past(table: &Table, path: &str, known: &mut HashMap<String, i64>) ->
         }
     };
     Ok(number <= committed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::number_of;
-
-    #[test]
-    fn names_tell_source_and_number() {
-        for (path, is) in [
-            ("day=2026-11-20/part-0a1b2c3d4e5f-000000000012.parquet", Some(("0a1b2c3d4e5f", 12))),
-            ("day=2026-11-20/part-import-ab-cd-000000000002.parquet", Some(("import-ab-cd", 2))),
-            ("day=2026-11-20/part-maintain-0000000001048577-0003.parquet", Some(("maintain", 1_048_577))),
-            ("day=2026-11-20/part-maintain-0000000001048577-0003-unsettled.parquet", Some(("maintain", 1_048_577))),
-            ("day=2026-11-20/part-00000-1b2c-c000.snappy.parquet", None),
-            ("day=2026-11-20/other.parquet", None),
-            ("_delta_log/00000000000000000001.checkpoint.parquet", None),
-        ] {
-            assert_eq!(number_of(path), is, "{path}");
-        }
-    }
 }

@@ -211,6 +211,11 @@ impl Table {
             .collect())
     }
 
+    /// How many those are: to make a list of them would take a flush longer the more there are.
+    pub fn count_of_files(&self) -> Result<usize, TableError> {
+        Ok(self.delta.snapshot().map_err(|error| self.failed(error))?.log_data().num_files())
+    }
+
     /// Adds `files` in one commit numbered `number` by `source`. Returns only when that is durable;
     /// an error means "unknown": refresh, and look at `committed`.
     pub async fn commit(&mut self, source: &str, number: i64, files: Vec<FileToAdd>) -> Result<(), TableError> {

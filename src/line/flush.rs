@@ -4,15 +4,19 @@
 //! so that the second table gets what the first got; while the lake is away the journal keeps everything, up to its
 //! bound; what the last run left is recalled from the journal, so that a start waits for no Parquet. Spawns nothing: `app` runs it on a thread of its own.
 
+use super::guard::{Recalling, Repeats, Visits};
 use super::intake::Journal;
-use super::ledger::{self, Counts, Ledger};
+use super::ledger::{self, Counts, Ledger, Names};
 use crate::hit::clock::{Clock, Moment};
-use crate::hit::record::Record;
+use crate::hit::field::Id;
+use crate::hit::record::{Record, Text};
 use crate::journal::frame::Frame;
 use crate::journal::replay::{Replayed, replay};
 use crate::journal::segment::{Register, Sealed, frames_of};
 use crate::lake::load::{Lake, LoadError, Loaded, Portion};
+use crate::lake::recall::recall;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -54,6 +58,9 @@ impl Figures {
     }
 }
 
+/// A day.
+const REMEMBERED_MICROS: i64 = 86_400_000_000;
+
 impl Flusher {
     /// One flush: seals what is open, loads all that is ready, forgets what the lake has. `Some` says that
     /// the lake has everything that was durable when the flush began; `None`, that `goes_on` ended it between
@@ -85,6 +92,29 @@ impl Flusher {
         Ok(Some(whole))
     }
 
+    /// Gives the line what it remembers of the last day: first what the lake in the folder `lake` has, then what
+    /// only the journal has, which is newer; each of those is told to `left`. How many those are.
+    ///
+    /// # Errors
+    /// As `recall`; and a lake that cannot be read.
+    pub async fn remember_last_day(&self, lake: &Path, (repeats, visits): (&Repeats, &Visits), mut left: impl FnMut(&Record<'_>)) -> Result<usize, LoadError> {
+        let now = self.clock.now();
+        let mut recalling = Recalling::new(repeats, visits);
+        let mut remember = |site: &str, event_id: &str, received_at: Moment, visitor: Option<Id>| {
+            if now.since(received_at) < REMEMBERED_MICROS {
+                recalling.remember(site, event_id, received_at, visitor);
+            }
+        };
+        recall(lake, now.day(), |row| remember(row.site, row.event_id, row.received_at, row.visitor)).await?;
+        let count = self.recall(|record| {
+            left(record);
+            remember(record.text(Text::Site), record.text(Text::EventId), record.received_at, record.visitor_id);
+        });
+        let count = count.await?;
+        recalling.finish();
+        Ok(count)
+    }
+
     /// Reads what the last run left in the journal and the lake does not have: `each` is told of every
     /// interaction, oldest segment first, the ledger of how all hits ended. It stays there for the next flush.
     /// How many interactions that was.
@@ -93,7 +123,7 @@ impl Flusher {
     /// A segment that cannot be read, or not be made to stay as it was read.
     pub async fn recall(&self, mut each: impl FnMut(&Record<'_>)) -> Result<usize, LoadError> {
         let (everywhere, _) = self.lake.committed().await?;
-        let mut recalled = 0;
+        let (mut recalled, mut names) = (0, Names::default());
         for sealed in self.register.ready() {
             // Loaded before the crash and only not removed yet.
             if i64::try_from(sealed.sequence).is_ok_and(|sequence| sequence <= everywhere) {
@@ -105,7 +135,7 @@ impl Flusher {
             let mut counts = Counts::new();
             let segment = Segment { register: &self.register, sealed };
             let replayed = segment.read(&mut |frame| {
-                ledger::count(frame, &mut counts);
+                ledger::count(frame, &mut counts, &mut names);
                 if let Frame::Interaction(record) = frame {
                     recalled += 1;
                     each(record);
@@ -132,7 +162,7 @@ impl Flusher {
         self.figures.bytes.fetch_add(loaded.bytes as u64, Ordering::Relaxed);
         self.figures.commits.fetch_add(1, Ordering::Relaxed);
         self.figures.torn_bytes.fetch_add(loaded.torn_bytes, Ordering::Relaxed);
-        self.figures.files.store(self.lake.live_files().unwrap_or(0) as u64, Ordering::Relaxed);
+        self.figures.files.store(self.lake.count_of_files().unwrap_or(0) as u64, Ordering::Relaxed);
         if loaded.torn_bytes > 0 {
             tracing::info!(bytes = loaded.torn_bytes, "the journal ended in a write that was cut short and never acknowledged");
         }

@@ -12,7 +12,7 @@
 
 use super::board::{Board, Portion};
 use super::guard::{Noted, Repeats};
-use super::ledger::{self, Counts, Ledger};
+use super::ledger::{self, Counts, Ledger, Names};
 use super::persons::PersonsDoor;
 use crate::hit::clock::Hour;
 use crate::hit::outcome::Outcome;
@@ -37,6 +37,7 @@ pub struct Intake {
     filling: RefCell<Group>,
     unwritten: RefCell<Counts>,
     tallies: RefCell<Counts>,
+    names: RefCell<Names>,
     /// The room of a group that is done with, for the next.
     spare: RefCell<Group>,
     board: Arc<Board>,
@@ -131,6 +132,7 @@ impl Intake {
             filling: RefCell::default(),
             unwritten: RefCell::default(),
             tallies: RefCell::default(),
+            names: RefCell::default(),
             spare: RefCell::default(),
             board,
             portion: RefCell::new(Portion::new(hasher)),
@@ -175,14 +177,14 @@ impl Intake {
         frame::write_interaction(interaction, &mut group.frames);
         group.noted.extend(noted);
         let record = interaction.record();
-        ledger::add_stored(&mut group.stored, record);
+        ledger::add_stored(&mut group.stored, &mut self.names.borrow_mut(), record);
         self.portion.borrow_mut().count(record);
         Some(Ticket(group.fate.clone()))
     }
 
     /// Counts a hit that ended without a row; written to the journal within 100 ms.
     pub fn tally(&self, site: &str, hour: Hour, outcome: Outcome) {
-        ledger::add_to(&mut self.tallies.borrow_mut(), site, hour, outcome, 1);
+        ledger::add_to(&mut self.tallies.borrow_mut(), &mut self.names.borrow_mut(), (site, hour), outcome, 1);
     }
 
     /// Sends groups to the journal, one at a time, for as long as it lives. To be polled on the worker.
@@ -222,7 +224,7 @@ impl Intake {
         group.frames.extend_from_slice(framed.bytes());
         group.noted.extend(noted);
         group.fates.push(fate.clone());
-        ledger::add_stored(&mut group.stored, &record);
+        ledger::add_stored(&mut group.stored, &mut self.names.borrow_mut(), &record);
         self.portion.borrow_mut().count(&record);
         true
     }
@@ -333,7 +335,7 @@ impl Intake {
         let mut unwritten = self.unwritten.borrow_mut();
         ledger::merge(&mut unwritten, std::mem::take(&mut group.tallies));
         for ((site, hour), account) in &group.stored {
-            ledger::add_to(&mut unwritten, site, *hour, Outcome::Failed, account.ends.of(Outcome::Stored));
+            ledger::add_to(&mut unwritten, &mut self.names.borrow_mut(), (site, *hour), Outcome::Failed, account.ends.of(Outcome::Stored));
         }
         self.ledger.show_unwritten(self.worker, unwritten.clone());
     }

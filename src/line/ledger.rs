@@ -9,8 +9,9 @@ use crate::hit::clock::Hour;
 use crate::hit::outcome::{Account, Outcome};
 use crate::hit::record::{Record, Text};
 use crate::journal::frame::Frame;
-use hashbrown::{Equivalent, HashMap};
+use hashbrown::{Equivalent, HashMap, HashSet};
 use std::collections::BTreeMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many hits of a site ended how in an hour, and what was removed from them.
@@ -29,7 +30,7 @@ struct State {
     unwritten: BTreeMap<usize, Counts>,
     committed: u64,
     /// Since the start, for metrics.
-    totals: BTreeMap<Arc<str>, Account>,
+    totals: HashMap<Arc<str>, Account>,
 }
 
 impl Ledger {
@@ -39,8 +40,8 @@ impl Ledger {
         let State { segments, totals, .. } = &mut *state;
         let there = segments.entry(segment).or_default();
         for (key, account) in counts.into_iter().flatten() {
-            totals.entry(key.0.clone()).or_default().add(*account);
-            there.entry(key.clone()).or_default().add(*account);
+            add(totals, &key.0, *account);
+            add(there, key, *account);
         }
     }
 
@@ -81,7 +82,7 @@ impl Ledger {
 
     /// How hits of each site ended since the start, and what was removed from them.
     pub fn totals(&self) -> BTreeMap<Arc<str>, Account> {
-        self.lock().totals.clone()
+        self.lock().totals.iter().map(|(site, account)| (site.clone(), *account)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -90,28 +91,49 @@ impl Ledger {
     }
 }
 
+/// Adds to what belongs to `key`, which is copied only where it is new.
+fn add<K: Clone + Eq + Hash>(sums: &mut HashMap<K, Account>, key: &K, account: Account) {
+    match sums.get_mut(key) {
+        Some(sum) => sum.add(account),
+        None => {
+            sums.insert(key.clone(), account);
+        }
+    }
+}
+
+/// The names of sites, each made once: counts that come and go with every group share them.
+#[derive(Default)]
+pub struct Names(HashSet<Arc<str>>);
+
+impl Names {
+    fn of(&mut self, site: &str) -> Arc<str> {
+        self.0.get_or_insert_with(site, |site| site.into()).clone()
+    }
+}
+
 /// Counts a durable frame.
-pub fn count(frame: &Frame<'_>, counts: &mut Counts) {
+pub fn count(frame: &Frame<'_>, counts: &mut Counts, names: &mut Names) {
     match frame {
-        Frame::Interaction(record) => add_stored(counts, record),
-        Frame::Tally { site, hour, outcome, count } => add_to(counts, site, *hour, *outcome, *count),
+        Frame::Interaction(record) => add_stored(counts, names, record),
+        Frame::Tally { site, hour, outcome, count } => add_to(counts, names, (site, *hour), *outcome, *count),
     }
 }
 
 /// Counts an interaction that is kept.
-pub fn add_stored(counts: &mut Counts, record: &Record<'_>) {
-    let account = account(counts, record.text(Text::Site), record.received_at.hour());
+pub fn add_stored(counts: &mut Counts, names: &mut Names, record: &Record<'_>) {
+    let account = account(counts, names, (record.text(Text::Site), record.received_at.hour()));
     account.ends.0[Outcome::Stored.index()] += 1;
     account.scrubbed.add(record.scrubbed);
 }
 
-pub fn add_to(counts: &mut Counts, site: &str, hour: Hour, outcome: Outcome, count: u64) {
-    account(counts, site, hour).ends.0[outcome.index()] += count;
+/// Adds to the account of a site and hour.
+pub fn add_to(counts: &mut Counts, names: &mut Names, key: (&str, Hour), outcome: Outcome, count: u64) {
+    account(counts, names, key).ends.0[outcome.index()] += count;
 }
 
-/// The account of a site and hour; its key is copied only where it is new.
-fn account<'c>(counts: &'c mut Counts, site: &str, hour: Hour) -> &'c mut Account {
-    counts.raw_entry_mut().from_key(&Key(site, hour)).or_insert_with(|| ((site.into(), hour), Account::default())).1
+/// The account of a site and hour.
+fn account<'c>(counts: &'c mut Counts, names: &mut Names, (site, hour): (&str, Hour)) -> &'c mut Account {
+    counts.raw_entry_mut().from_key(&Key(site, hour)).or_insert_with(|| ((names.of(site), hour), Account::default())).1
 }
 
 /// A key of `Counts` that owns nothing: hits are counted without a copy of their site's name.
@@ -133,13 +155,13 @@ pub fn merge(into: &mut Counts, from: Counts) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counts, Ledger, add_to};
+    use super::{Counts, Ledger, Names, add_to};
     use crate::hit::clock::Hour;
     use crate::hit::outcome::Outcome;
 
     fn stored(count: u64) -> Counts {
         let mut counts = Counts::new();
-        add_to(&mut counts, "acme", Hour(1), Outcome::Stored, count);
+        add_to(&mut counts, &mut Names::default(), ("acme", Hour(1)), Outcome::Stored, count);
         counts
     }
 

@@ -14,7 +14,7 @@ use clearpixel::hit::clock::{Clock, Hour, Moment};
 use clearpixel::hit::draft::Draft;
 use clearpixel::hit::field::{Channel, ConsentSource, Id, IdentityMode, LegalBasis, Protocol, Regime};
 use clearpixel::hit::outcome::{Outcome, Reason};
-use clearpixel::hit::record::{Record, Text};
+use clearpixel::hit::record::Text;
 use clearpixel::hit::scrubbed::{Kind, Scrubbed};
 use clearpixel::hit::site::Site;
 use clearpixel::journal::frame::{write_interaction, write_tally};
@@ -23,11 +23,10 @@ use clearpixel::journal::segment::{Register, Writer};
 use clearpixel::lake::columns::TableName;
 use clearpixel::lake::load::{Lake, LoadError};
 use clearpixel::lake::outcomes::{self, Outcomes};
-use clearpixel::lake::recall::recall;
 use clearpixel::lake::table::Table;
 use clearpixel::line::flush::{Figures, Flusher};
-use clearpixel::line::guard::{Recalling, Repeats, Seen, Visits};
-use clearpixel::line::ledger::{self, Counts, Ledger};
+use clearpixel::line::guard::{Repeats, Seen, Visits};
+use clearpixel::line::ledger::{self, Counts, Ledger, Names};
 use clearpixel::rules::agent::Agent;
 use clearpixel::rules::gate::{Facts, mint};
 use clearpixel::rules::memory::Memory;
@@ -191,20 +190,9 @@ impl World {
     /// the ids of what only the journal has.
     async fn recall(&self, flusher: &Flusher) -> Result<(Repeats, BTreeSet<String>), LoadError> {
         let (repeats, visits, mut left) = (Repeats::new(1 << 16), Visits::new(1 << 10), BTreeSet::new());
-        let now = flusher.clock.now();
-        let mut recalling = Recalling::new(&repeats, &visits);
-        let mut remember = |site: &str, event_id: &str, received_at: Moment, visitor| {
-            if is_of_last_day(received_at, now) {
-                recalling.remember(site, event_id, received_at, visitor);
-            }
-        };
-        recall(self.folder.path(), now.day(), |row| remember(row.site, row.event_id, row.received_at, row.visitor)).await?;
-        let each = |record: &Record<'_>| {
+        flusher.remember_last_day(self.folder.path(), (&repeats, &visits), |record| {
             left.insert(record.text(Text::EventId).to_owned());
-            remember(record.text(Text::Site), record.text(Text::EventId), record.received_at, record.visitor_id);
-        };
-        flusher.recall(each).await?;
-        recalling.finish();
+        }).await?;
         Ok((repeats, left))
     }
 
@@ -266,7 +254,7 @@ impl World {
         if let Ok(segment) = &appended {
             // As the journal's thread counts.
             let mut counts = Counts::new();
-            replay(&group, |frame| ledger::count(&frame, &mut counts));
+            replay(&group, |frame| ledger::count(&frame, &mut counts, &mut Names::default()));
             life.ledger.add(*segment, [&counts]);
             if writer == 0 {
                 let wrote = *self.segments.entry(*segment).or_insert(self.lives);
