@@ -6,7 +6,7 @@
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use deltalake::kernel::{DataType as DeltaType, MapType, PrimitiveType, StructField};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
@@ -227,7 +227,14 @@ pub fn writer_properties(table: TableName) -> Result<WriterProperties, ParquetEr
             let visitor = ColumnPath::from("visitor_id");
             properties = properties.set_column_bloom_filter_enabled(visitor.clone(), true).set_column_bloom_filter_fpp(visitor, BLOOM_FPP);
         }
-        TableName::Trends => properties = properties.set_data_page_row_count_limit(TRENDS_PAGE_ROWS),
+        TableName::Trends => {
+            properties = properties.set_data_page_row_count_limit(TRENDS_PAGE_ROWS);
+            // Small numbers, and hours that lie together: to look each up in a dictionary would cost more than all else of its row.
+            for column in table.columns().iter().filter(|column| matches!(column.kind, Kind::Long | Kind::Timestamp)) {
+                let path = ColumnPath::from(column.name);
+                properties = properties.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
+            }
+        }
     }
     Ok(properties.build())
 }

@@ -305,21 +305,18 @@ impl Trends {
     fn cell(&mut self, site: &str, hour: Hour, dimension: Dimension, value: &str) -> u32 {
         let Self { sites, cells, free, known, held, waiting } = self;
         let values = &mut sites.entry_ref(site).or_default().entry(hour).or_default()[dimension as usize];
-        if let Some(at) = values.get(value) {
-            return *at;
-        }
-        if values.len() >= VALUES_HELD {
+        if values.len() >= VALUES_HELD && !values.contains_key(value) {
             *held += waiting.settle(cells);
             *held = held.saturating_sub(cut(values, cells, free));
             known.clear();
         }
-        let at = free.pop().unwrap_or_else(|| {
-            cells.push(Cell::default());
-            u32::try_from(cells.len() - 1).unwrap_or(u32::MAX)
-        });
-        *held += CELL_BYTES + value.len();
-        // The cut may have made `OTHER`.
-        *values.entry_ref(value).or_insert(at)
+        *values.entry_ref(value).or_insert_with(|| {
+            *held += CELL_BYTES + value.len();
+            free.pop().unwrap_or_else(|| {
+                cells.push(Cell::default());
+                u32::try_from(cells.len() - 1).unwrap_or(u32::MAX)
+            })
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -336,9 +333,12 @@ impl Trends {
         let Self { sites, mut cells, mut waiting, .. } = std::mem::take(self);
         waiting.settle(&mut cells);
         let mut days: BTreeMap<Day, Rows> = BTreeMap::new();
+        // The same few visitors are alone in many cells of their site.
+        let mut alone = Alone::new();
         let mut sites: Vec<_> = sites.into_iter().collect();
         sites.sort_by(|left, right| left.0.cmp(&right.0));
         for (site, mut hours) in sites {
+            alone.clear();
             for dimension in Dimension::ALL {
                 for (hour, dimensions) in &mut hours {
                     let mut values = std::mem::take(&mut dimensions[dimension as usize]);
@@ -350,7 +350,7 @@ impl Trends {
                     let rows = days.entry(hour.day()).or_default();
                     for (value, at) in values {
                         if let Some(cell) = cells.get(at as usize) {
-                            rows.push(&site, *hour, dimension, &value, cell);
+                            rows.push(&site, *hour, dimension, &value, cell, &mut alone);
                         }
                     }
                 }
@@ -494,8 +494,7 @@ impl Visitors {
             Self::None => *self = Self::One(visitor),
             Self::One(there) if *there == visitor => {}
             Self::One(there) => {
-                if let Some(mut sketch) = new_sketch() {
-                    sketch.update_with_coupon(*there);
+                if let Some(mut sketch) = sketch_of(*there) {
                     sketch.update_with_coupon(visitor);
                     *self = Self::Many(Box::new(sketch));
                 }
@@ -504,16 +503,12 @@ impl Visitors {
         }
     }
 
-    /// The sketch's bytes, where there is anybody.
-    fn bytes(&self) -> Option<Vec<u8>> {
+    /// Appends the sketch's bytes, null where there is nobody.
+    fn append_to(&self, sketches: &mut BinaryBuilder, alone: &mut Alone) {
         match self {
-            Self::None => None,
-            Self::One(visitor) => {
-                let mut sketch = new_sketch()?;
-                sketch.update_with_coupon(*visitor);
-                Some(sketch.serialize())
-            }
-            Self::Many(sketch) => Some(sketch.serialize()),
+            Self::None => sketches.append_null(),
+            Self::One(visitor) => sketches.append_option(alone.entry(*visitor).or_insert_with(|| sketch_of(*visitor).map(|sketch| sketch.serialize())).as_ref()),
+            Self::Many(sketch) => sketches.append_value(sketch.serialize()),
         }
     }
 }
@@ -535,10 +530,7 @@ fn merged(cells: impl IntoIterator<Item = Cell>) -> Cell {
     if !sketches.is_empty() {
         let ones = match &whole.visitors {
             Visitors::None => None,
-            Visitors::One(visitor) => new_sketch().map(|mut sketch| {
-                sketch.update_with_coupon(*visitor);
-                Box::new(sketch)
-            }),
+            Visitors::One(visitor) => sketch_of(*visitor).map(Box::new),
             Visitors::Many(sketch) => Some(sketch.clone()),
         };
         if let Some(sketch) = merge_sketches(sketches.iter().chain(&ones).map(|sketch| &**sketch)) {
@@ -546,6 +538,15 @@ fn merged(cells: impl IntoIterator<Item = Cell>) -> Cell {
         }
     }
     whole
+}
+
+/// Visitors who are alone in a cell, and the bytes of their sketches.
+type Alone = HashMap<Coupon, Option<Vec<u8>>>;
+
+fn sketch_of(visitor: Coupon) -> Option<HllSketch> {
+    let mut sketch = new_sketch()?;
+    sketch.update_with_coupon(visitor);
+    Some(sketch)
 }
 
 /// An empty sketch of the lake's size.
@@ -576,7 +577,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn push(&mut self, site: &str, hour: Hour, dimension: Dimension, value: &str, cell: &Cell) {
+    fn push(&mut self, site: &str, hour: Hour, dimension: Dimension, value: &str, cell: &Cell, alone: &mut Alone) {
         self.site.append_value(site);
         self.hour.append_value(hour.start().micros());
         self.dimension.append_value(dimension.name());
@@ -585,7 +586,7 @@ impl Rows {
         self.page_views.append_value(cell.page_views);
         self.visits.append_value(cell.visits);
         self.engaged_ms.append_value(cell.engaged_ms);
-        self.visitors_sketch.append_option(cell.visitors.bytes());
+        cell.visitors.append_to(&mut self.visitors_sketch, alone);
     }
 
     fn finish(mut self) -> Result<RecordBatch, ArrowError> {
