@@ -172,8 +172,9 @@ fn columns(html: &mut String, bars: &[(u64, u64)], title: &str, ends: [&str; 2])
     }
     let _ = write!(
         html,
-        "<line x1=0 y1={HEIGHT} x2={WIDTH} y2={HEIGHT} stroke=\"#9fb0a9\"/><g font-size=13 fill=\"#55655f\"><text x=0 y=11>{most}</text>\
+        "<line x1=0 y1={HEIGHT} x2={WIDTH} y2={HEIGHT} stroke=\"#9fb0a9\"/><g font-size=13 fill=\"#55655f\"><text x=0 y=11>{}</text>\
          <text x=0 y={low}>{}</text><text x={WIDTH} y={low} text-anchor=end>{}</text></g></svg>",
+        number(most),
         ends[0],
         ends[1],
         low = HEIGHT + 17

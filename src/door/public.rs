@@ -82,6 +82,7 @@ impl Public {
     }
 
     /// Takes one hit; its end is still to be awaited.
+    #[inline(always)]
     pub fn take<'a>(&self, parts: Parts<'a>, protocol: Protocol, decoded: Decoded<'a>, received_at: Moment) -> Verdict {
         let Decoded { channel, mut draft, claims } = decoded;
         let address = match *claims.address.reveal() {

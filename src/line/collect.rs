@@ -96,6 +96,7 @@ impl Judge {
     }
 
     /// Weighs a hit, and gives what is left of it to `then`. The hit is gone when this returns.
+    #[inline(always)]
     pub fn weigh<T>(&mut self, mut hit: RawHit<'_>, then: impl FnOnce(Weighed<'_>) -> T) -> T {
         let Self { book, agents, memory, places, atlas, suppressed, suppressions, ids, arena } = self;
         let Some((index, site)) = hit.draft.site.and_then(|name| book.sites.find_by_any_name(name)) else {
@@ -177,6 +178,8 @@ impl Collector {
     }
 
     /// Decides what becomes of a hit and keeps what may be kept.
+    // A hit is taken by value, 700 bytes: out of line, each of these calls would copy it and what is kept of it.
+    #[inline(always)]
     pub fn collect(&self, hit: RawHit<'_>) -> Verdict {
         let hour = hit.received_at.hour();
         self.judge.borrow_mut().weigh(hit, |weighed| {
@@ -254,6 +257,7 @@ const REPEAT_LOOKS_MAX: u32 = 2_500;
 const REPEAT_LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// What a hit of `site` is to become, and the cookies to set with the answer.
+#[inline(always)]
 fn judge<'a>(
     (book, suppressed): (&'a Rulebook, &Suppressions),
     (index, site): (usize, &'a Site),

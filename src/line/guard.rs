@@ -187,7 +187,7 @@ impl Visits {
     }
 
     fn approached(&self, visitor: Id) -> Approach {
-        let hash = self.hasher.hash_one(visitor.0);
+        let hash = self.hasher.hash_one(u128::from_ne_bytes(visitor.0));
         // The mark in a word is of the high bits: the bucket takes the low ones.
         Approach { visitor, mark: hash >> 42, start: bucket_of(hash.rotate_right(32), self.slots.len() / BUCKET) }
     }

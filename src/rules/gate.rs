@@ -173,12 +173,12 @@ const fn given(text: &str) -> Option<&str> {
 /// the whole list tell people apart.
 fn language(input: Option<&str>) -> &str {
     let input = input.unwrap_or("");
-    let first = input.get(..input.bytes().position(|byte| matches!(byte, b',' | b';')).unwrap_or(input.len())).unwrap_or("").trim();
+    let first = input.get(..input.bytes().position(|byte| matches!(byte, b',' | b';')).unwrap_or(input.len())).unwrap_or("").trim_ascii();
     let mut end = 0;
-    for (at, subtag) in first.split('-').enumerate() {
+    for (at, subtag) in first.as_bytes().split(|byte| *byte == b'-').enumerate() {
         let fits = match at {
-            0 => (2..=3).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphabetic()),
-            1 | 2 => (2..=4).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+            0 => (2..=3).contains(&subtag.len()) && subtag.iter().all(u8::is_ascii_alphabetic),
+            1 | 2 => (2..=4).contains(&subtag.len()) && subtag.iter().all(u8::is_ascii_alphanumeric),
             _ => false,
         };
         if !fits {

@@ -64,7 +64,7 @@ impl Memory {
 
     /// As `scrub::url`.
     pub fn url<'a>(&mut self, input: &'a str, echo: Echo<'_>, removed: &mut Scrubbed, arena: &'a Bump) -> CleanUrl<'a> {
-        let input = input.trim();
+        let input = trimmed(input);
         // A URL is cut only where no letter of an escape stands, so that what is in no form of the whole is in
         // no form of a part either, and the rest is the same for every request.
         if input.len() > LENGTH_MAX || !self.worth_of_urls.is_looked_for() || scrub::echoes(input, echo, arena) {
@@ -146,6 +146,14 @@ impl Worth {
 
     const fn learn(&mut self, is_known: bool) {
         self.in_vain = if is_known { 0 } else { self.in_vain.saturating_add(1) };
+    }
+}
+
+/// As `str::trim`, which decodes characters at both ends to tell spaces from others.
+fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim(),
     }
 }
 

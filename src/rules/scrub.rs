@@ -266,7 +266,9 @@ pub fn decode_component<'a>(input: &'a str, arena: &'a Bump) -> &'a str {
 
 /// Whether it may stand for another text.
 pub fn is_encoded(input: &str) -> bool {
-    memchr::memchr2(b'%', b'+', input.as_bytes()).is_some()
+    let bytes = input.as_bytes();
+    // A search that begins with 32 bytes at once takes longer than most values are long.
+    if bytes.len() < 16 { bytes.iter().any(|byte| matches!(byte, b'%' | b'+')) } else { memchr::memchr2(b'%', b'+', bytes).is_some() }
 }
 
 /// The bytes that `input` stands for, and whether any was percent-encoded.
