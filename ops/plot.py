@@ -33,7 +33,9 @@ def drawn(title, name, lines):
     for tick in (number * step for number in range(int(ceiling / step) + 1)):
         yield f'<path d="M{LEFT} {up(tick):.1f}H{WIDTH - RIGHT}" stroke="#ddd"/><text x="{LEFT - 6}" y="{up(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
     for x, label in dict((point[0], point[1]) for point in points).items():
-        yield f'<text x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{html.escape(label)}</text>'
+        # The last one ends with its panel.
+        place = f'x="{WIDTH - RIGHT}" text-anchor="end"' if math.log10(x) == high else f'x="{across(x):.1f}" text-anchor="middle"'
+        yield f'<text {place} y="{HEIGHT - BOTTOM + 16}">{html.escape(label)}</text>'
     yield f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}" text-anchor="middle">{html.escape(name)}</text>'
     for ink, (line, of) in zip(INKS, lines.items()):
         yield f'<path d="M{" L".join(f"{across(x):.1f} {up(middle):.1f}" for x, _, middle, _, _ in of)}" fill="none" stroke="{ink}" stroke-width="2"/>'
