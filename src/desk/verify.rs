@@ -9,8 +9,8 @@
 
 use crate::journal::replay::replay;
 use crate::journal::segment::{Directory, Shelf, frames_of};
-use crate::lake::file::number_of;
 use crate::lake::columns::TableName;
+use crate::lake::file::number_of;
 use crate::lake::read::{self, column, text, unlike};
 use crate::lake::retain::{DROPPED, DROPPED_STORED, Terms};
 use crate::lake::rewrite::{REMOVED, sha256_of};

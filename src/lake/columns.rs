@@ -229,7 +229,7 @@ pub fn writer_properties(table: TableName) -> Result<WriterProperties, ParquetEr
         }
         TableName::Trends => {
             properties = properties.set_data_page_row_count_limit(TRENDS_PAGE_ROWS);
-            // Small numbers, and hours that lie together: to look each up in a dictionary would cost more than all else of its row.
+            // Small numbers, and hours that lie together: five look-ups in a dictionary a row, of eight (docs/decisions/0007).
             for column in table.columns().iter().filter(|column| matches!(column.kind, Kind::Long | Kind::Timestamp)) {
                 let path = ColumnPath::from(column.name);
                 properties = properties.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);

@@ -5,7 +5,7 @@
 //! cookie. The journal and the lake accept nothing else, so nothing goes around the gate.
 
 use super::agent::Agent;
-use super::memory::Memory;
+use super::memory::{Memory, trimmed};
 use super::place::Place;
 use super::ruling::Grounds;
 use super::scrub::{self, CleanUrl, Echo};
@@ -173,7 +173,7 @@ const fn given(text: &str) -> Option<&str> {
 /// the whole list tell people apart.
 fn language(input: Option<&str>) -> &str {
     let input = input.unwrap_or("");
-    let first = input.get(..input.bytes().position(|byte| matches!(byte, b',' | b';')).unwrap_or(input.len())).unwrap_or("").trim_ascii();
+    let first = trimmed(input.get(..input.bytes().position(|byte| matches!(byte, b',' | b';')).unwrap_or(input.len())).unwrap_or(""));
     let mut end = 0;
     for (at, subtag) in first.as_bytes().split(|byte| *byte == b'-').enumerate() {
         let fits = match at {

@@ -150,7 +150,7 @@ impl Worth {
 }
 
 /// As `str::trim`, which decodes characters at both ends to tell spaces from others.
-fn trimmed(text: &str) -> &str {
+pub fn trimmed(text: &str) -> &str {
     match text.as_bytes() {
         [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
         _ => text.trim(),
