@@ -197,7 +197,7 @@ mod tests {
     fn the_first_language_and_its_region() {
         for (input, expected) in [
             ("en-US,en;q=0.9", "en-US"), ("de", "de"), ("zh-Hant-TW", "zh-Hant-TW"), ("*", ""), ("", ""),
-            ("en-x-private-jane", "en"), ("fr;q=0.1", "fr"), ("jane@example.org", ""),
+            ("\u{a0}en", "en"), ("en-x-private-jane", "en"), ("fr;q=0.1", "fr"), ("jane@example.org", ""),
         ] {
             assert_eq!(language(Some(input)), expected, "{input}");
         }

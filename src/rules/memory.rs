@@ -210,7 +210,7 @@ impl Ranges {
 
 #[cfg(test)]
 mod tests {
-    use super::Memory;
+    use super::{Memory, trimmed};
     use crate::hit::scrubbed::Scrubbed;
     use crate::rules::scrub::{self, CleanUrl, Echo};
     use bumpalo::Bump;
@@ -268,6 +268,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn trimmed_is_trim(text in "[ \t\u{a0}\u{2003}a%é]{0,6}|.{0,8}") {
+            prop_assert_eq!(trimmed(&text), text.trim());
+        }
+
         /// The same texts again and again, of requests that carry this and that, in a memory that is full.
         #[test]
         fn the_answer_is_always_that_of_the_long_way(
