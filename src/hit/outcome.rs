@@ -175,7 +175,8 @@ pub struct Ends(pub [u64; Outcome::COUNT]);
 impl Ends {
     /// Adds another's counts.
     pub fn add(&mut self, other: Self) {
-        for (sum, count) in self.0.iter_mut().zip(other.0) {
+        // Few of them are any: what is not touched need not come from memory.
+        for (sum, count) in self.0.iter_mut().zip(other.0).filter(|(_, count)| *count > 0) {
             *sum += count;
         }
     }

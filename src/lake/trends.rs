@@ -173,17 +173,25 @@ struct Known {
     cells: [HashMap<u64, u32>; Dimension::ALL.len()],
 }
 
-/// Rows whose cells are known and wait for their turn: taken dimension by dimension, the few cells and
-/// sketches of most dimensions stay in the processor's nearest cache.
+/// Rows whose cells are known and wait for their turn: taken dimension by dimension and in each site by site, the
+/// cells and sketches at hand stay in the processor's nearest caches, however many sites there are.
 #[derive(Default)]
 struct Waiting {
     addends: Vec<Addend>,
-    /// Cell and row.
-    cells: [Vec<(u32, u16)>; Dimension::ALL.len()],
+    /// The slot of each row, and the row.
+    slots: Vec<(u32, u32)>,
+    /// The place of each row's cell, or `NO_CELL`.
+    cells: [Vec<u32>; Dimension::ALL.len()],
 }
 
-/// 1,024 addends of 16 bytes.
-const WAITING_MAX: usize = 1 << 10;
+const NO_CELL: u32 = u32::MAX;
+
+/// 32 Ki rows: an addend of 16 bytes, 8 of a slot and 16 cells of 4 are 3 MiB. Of 1,000 sites some 30 rows each:
+/// their cells come from memory once in 30 rows.
+const WAITING_MAX: usize = 32 << 10;
+
+/// A row may make 16 sketches of two visitors each.
+const ROW_GROWTH_MAX: usize = Dimension::ALL.len() * sketch_bytes(2);
 
 #[derive(Default)]
 struct Cell {
@@ -229,29 +237,29 @@ impl Trends {
         if site == BEYOND || hour != record.received_at.hour() {
             return self.count_record(record);
         }
-        let slot = u64::from(self.known.slot((ids.epoch, site, hour)));
+        let slot = self.known.slot((ids.epoch, site, hour));
         self.count_scrubbed(record);
-        let row = self.waiting.addends.len() as u16;
-        self.waiting.addends.push(Addend::of(record));
-        for dimension in Dimension::ALL {
-            let Some(numbers) = dimension.numbers(record, ids) else { continue };
-            let key = slot << 32 | u64::from(numbers[0]) << 16 | u64::from(numbers[1]);
-            let at = match self.known.cells[dimension as usize].get(&key) {
-                Some(at) => *at,
-                None => {
-                    let Some(at) = self.look_up(record, hour, dimension) else { continue };
-                    if numbers.iter().all(|number| *number != BEYOND) {
-                        self.known.cells[dimension as usize].insert(key, at);
-                    }
-                    at
-                }
-            };
-            self.waiting.cells[dimension as usize].push((at, row));
-        }
-        if self.waiting.addends.len() >= WAITING_MAX {
+        let places = Dimension::ALL.map(|dimension| self.place(record, ids, slot, dimension));
+        self.waiting.push(slot, Addend::of(record), places);
+        let rows = self.waiting.addends.len();
+        if rows >= WAITING_MAX || self.held + rows * ROW_GROWTH_MAX >= HELD_MAX {
             self.held += self.waiting.settle(&mut self.cells);
-            self.waiting.addends.clear();
         }
+    }
+
+    /// The place of the cell in which `record`, of the site's hour that `slot` stands for, counts; `NO_CELL` where it
+    /// has no value.
+    fn place(&mut self, record: &Record<'_>, ids: &Ids, slot: u32, dimension: Dimension) -> u32 {
+        let Some(numbers) = dimension.numbers(record, ids) else { return NO_CELL };
+        let key = u64::from(slot) << 32 | u64::from(numbers[0]) << 16 | u64::from(numbers[1]);
+        if let Some(at) = self.known.cells[dimension as usize].get(&key) {
+            return *at;
+        }
+        let Some(at) = self.look_up(record, record.hour(), dimension) else { return NO_CELL };
+        if numbers.iter().all(|number| *number != BEYOND) {
+            self.known.cells[dimension as usize].insert(key, at);
+        }
+        at
     }
 
     pub fn count_outcome(&mut self, site: &str, hour: Hour, outcome: Outcome, count: u64) {
@@ -361,20 +369,35 @@ impl Trends {
 }
 
 impl Waiting {
-    /// Adds rows to their cells; by how many bytes those may have grown. The addends stay, for the row that is
-    /// being counted may have cells still to come.
+    fn push(&mut self, slot: u32, addend: Addend, places: [u32; Dimension::ALL.len()]) {
+        // Never more than `WAITING_MAX`.
+        self.slots.push((slot, self.addends.len() as u32));
+        self.addends.push(addend);
+        for (cells, at) in self.cells.iter_mut().zip(places) {
+            cells.push(at);
+        }
+    }
+
+    /// Adds rows to their cells; by how many bytes those may have grown.
     fn settle(&mut self, cells: &mut [Cell]) -> usize {
+        let Self { addends, slots, cells: places } = self;
+        // Rows of one site together, as they came.
+        slots.sort_unstable();
         let mut grown = 0;
-        for (dimension, of_dimension) in Dimension::ALL.into_iter().zip(&mut self.cells) {
-            for (at, row) in of_dimension.drain(..) {
-                let (Some(cell), Some(addend)) = (cells.get_mut(at as usize), self.addends.get(usize::from(row))) else { continue };
+        for (dimension, places) in Dimension::ALL.into_iter().zip(places) {
+            for (_, row) in &*slots {
+                let Some(at) = places.get(*row as usize).filter(|at| **at != NO_CELL) else { continue };
+                let (Some(cell), Some(addend)) = (cells.get_mut(*at as usize), addends.get(*row as usize)) else { continue };
                 if dimension == Dimension::Outcome {
                     cell.interactions += 1;
                 } else {
                     grown += cell.add(*addend);
                 }
             }
+            places.clear();
         }
+        slots.clear();
+        addends.clear();
         grown
     }
 }

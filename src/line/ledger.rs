@@ -25,11 +25,14 @@ pub struct Ledger {
 
 #[derive(Default)]
 struct State {
+    /// Segments of this run.
     segments: BTreeMap<u64, Counts>,
+    /// Segments that the last run left.
+    recalled: BTreeMap<u64, Counts>,
     /// What could not be journaled yet, by worker: it will be, and shows meanwhile.
     unwritten: BTreeMap<usize, Counts>,
     committed: u64,
-    /// Since the start, for metrics.
+    /// Since the start, for metrics, but for `segments`: a hit is added in one place.
     totals: HashMap<Arc<str>, Account>,
 }
 
@@ -37,17 +40,15 @@ impl Ledger {
     /// Adds durable counts of a segment.
     pub fn add<'c>(&self, segment: u64, counts: impl IntoIterator<Item = &'c Counts>) {
         let mut state = self.lock();
-        let State { segments, totals, .. } = &mut *state;
-        let there = segments.entry(segment).or_default();
+        let there = state.segments.entry(segment).or_default();
         for (key, account) in counts.into_iter().flatten() {
-            add(totals, &key.0, *account);
-            add(there, key, *account);
+            add(there, key, account);
         }
     }
 
     /// Adds counts of a segment that the last run left: the ledger has them, the totals since this start do not.
     pub fn recall(&self, segment: u64, counts: Counts) {
-        merge(self.lock().segments.entry(segment).or_default(), counts);
+        merge(self.lock().recalled.entry(segment).or_default(), counts);
     }
 
     /// Shows the counts that a worker could not journal yet, in place of those it showed before.
@@ -64,16 +65,22 @@ impl Ledger {
     /// reader whose look at the lake is one commit old still finds the difference here.
     pub fn committed(&self, segment: u64) {
         let mut state = self.lock();
-        let before = state.committed;
-        state.segments.retain(|number, _| *number > before);
-        state.committed = segment;
+        let State { segments, recalled, totals, committed, .. } = &mut *state;
+        let before = std::mem::replace(committed, segment);
+        recalled.retain(|number, _| *number > before);
+        segments.retain(|number, counts| {
+            if *number <= before {
+                add_by_site(totals, counts);
+            }
+            *number > before
+        });
     }
 
     /// What to add to the lake's own counts, as seen where its trends have this node up to `segment`.
     pub fn above(&self, segment: u64) -> Counts {
         let state = self.lock();
         let mut sums = Counts::new();
-        let parts = state.segments.range(segment + 1..).map(|(_, counts)| counts).chain(state.unwritten.values());
+        let parts = state.recalled.range(segment + 1..).chain(state.segments.range(segment + 1..)).map(|(_, counts)| counts).chain(state.unwritten.values());
         for (key, account) in parts.flatten() {
             sums.entry(key.clone()).or_default().add(*account);
         }
@@ -82,7 +89,12 @@ impl Ledger {
 
     /// How hits of each site ended since the start, and what was removed from them.
     pub fn totals(&self) -> BTreeMap<Arc<str>, Account> {
-        self.lock().totals.iter().map(|(site, account)| (site.clone(), *account)).collect()
+        let state = self.lock();
+        let mut totals = state.totals.clone();
+        for counts in state.segments.values() {
+            add_by_site(&mut totals, counts);
+        }
+        totals.into_iter().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -92,12 +104,18 @@ impl Ledger {
 }
 
 /// Adds to what belongs to `key`, which is copied only where it is new.
-fn add<K: Clone + Eq + Hash>(sums: &mut HashMap<K, Account>, key: &K, account: Account) {
+fn add<K: Clone + Eq + Hash>(sums: &mut HashMap<K, Account>, key: &K, account: &Account) {
     match sums.get_mut(key) {
-        Some(sum) => sum.add(account),
+        Some(sum) => sum.add(*account),
         None => {
-            sums.insert(key.clone(), account);
+            sums.insert(key.clone(), *account);
         }
+    }
+}
+
+fn add_by_site(totals: &mut HashMap<Arc<str>, Account>, counts: &Counts) {
+    for ((site, _), account) in counts {
+        add(totals, site, account);
     }
 }
 
@@ -180,6 +198,19 @@ mod tests {
         assert_eq!((above(&ledger, 0), above(&ledger, 1)), (3, 2));
         ledger.committed(3);
         assert_eq!((above(&ledger, 1), above(&ledger, 3)), (2, 0));
+    }
+
+    #[test]
+    fn totals_are_of_this_run_whatever_the_lake_has() {
+        let ledger = Ledger::default();
+        ledger.recall(1, stored(7));
+        assert_eq!((above(&ledger, 0), ledger.totals().len()), (7, 0));
+        for segment in 2..=6 {
+            ledger.add(segment, [&stored(1), &stored(2)]);
+            ledger.committed(segment - 1);
+            assert_eq!(ledger.totals()["acme"].ends.of(Outcome::Stored), 3 * (segment - 1));
+        }
+        assert_eq!((above(&ledger, 4), above(&ledger, 6)), (6, 0));
     }
 
     #[test]
