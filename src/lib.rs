@@ -96,6 +96,7 @@ pub mod line {
 pub mod lake {
     pub mod sketches;
     pub mod sql;
+    pub mod schema;
     pub mod suppressions;
     pub mod audience;
     pub mod functions;

@@ -145,7 +145,7 @@ pub async fn run(subject: &SubjectOptions, config: &Config, clock: &Clock) -> Re
             let rights = open(config, now)?;
             let office = Office::open(config, subject)?;
             let visitors = ids(&office.ask(RequestKind::Access, BTreeMap::new())?);
-            let found = subject::find(&session(config, &rights).await?, &subject.site, &visitors).await?;
+            let found = subject::find(&session(config, &rights)?, &subject.site, &visitors).await?;
             for found in &found {
                 writeln!(out, "{}  {}  {} rows  from {} to {}", found.table, found.day, found.rows, found.first_received_at, found.last_received_at)?;
             }
@@ -215,7 +215,7 @@ fn tell(request: &Request) -> Result<(), SubjectError> {
 }
 
 async fn export(office: &Office<'_>, config: &Config, rights: &Rights, request: &Request, visitors: &[Id], now: Moment) -> Result<(), SubjectError> {
-    let session = session(config, rights).await?;
+    let session = session(config, rights)?;
     let (subject, records) = (office.subject, office.persons().records(visitors)?);
     let whose = Whose { site: &subject.site, visitors, records: &records };
     let copied = match &subject.output {
@@ -235,9 +235,9 @@ async fn export(office: &Office<'_>, config: &Config, rights: &Rights, request: 
     Ok(())
 }
 
-async fn session(config: &Config, rights: &Rights) -> Result<Session, SqlError> {
+fn session(config: &Config, rights: &Rights) -> Result<Session, SqlError> {
     let suppressions = rights.subscribe().borrow().clone();
-    Session::open(&config.lake, SessionOptions::new(config.data_dir.join("spill"), Audience::Subject(suppressions))).await
+    Session::open(&config.lake, SessionOptions::new(config.data_dir.join("spill"), Audience::Subject(suppressions)))
 }
 
 /// The requests of a collector's data folder, which has to be there: a new secret would hash otherwise.

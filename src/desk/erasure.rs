@@ -96,14 +96,14 @@ pub async fn carry_out(rights: &Rights, work: Vec<Work>, maintenance: &Maintenan
 }
 
 async fn erase(maintenance: &Maintenance<'_>, suppressions: &Arc<Suppressions>, spill: &Path, persons: &mut Persons) -> Result<serde_json::Value, ErasureError> {
-    let open = async |audience| Session::open(maintenance.lake, SessionOptions::new(spill.to_owned(), audience)).await;
+    let open = |audience| Session::open(maintenance.lake, SessionOptions::new(spill.to_owned(), audience));
     let mut touched = Touched::default();
-    touched.by(&open(Audience::Maintenance).await?, persons).await?;
+    touched.by(&open(Audience::Maintenance)?, persons).await?;
     let pairs = persons.iter().flat_map(|(site, visitors)| visitors.keys().map(move |visitor| (site.as_str(), visitor.as_str())));
     let interactions = maintenance.erase(&Subjects::new(pairs)).await?;
-    let trends = maintenance.renew_sketches(&open(Audience::Subject(suppressions.clone())).await?, &touched).await?;
+    let trends = maintenance.renew_sketches(&open(Audience::Subject(suppressions.clone()))?, &touched).await?;
     let mut again: Persons = persons.clone();
-    let found = Touched::default().by(&open(Audience::Maintenance).await?, &mut again).await?;
+    let found = Touched::default().by(&open(Audience::Maintenance)?, &mut again).await?;
     if found > 0 {
         return Err(ErasureError::Found(found));
     }
@@ -129,7 +129,7 @@ async fn rectify(rights: &Rights, maintenance: &Maintenance<'_>, people: &People
     let mut rows = 0;
     if has_rows {
         let (site, visitors) = (work.site.to_string(), work.visitors.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let session = Session::open(maintenance.lake, SessionOptions::new(spill.to_owned(), Audience::Maintenance)).await?;
+        let session = Session::open(maintenance.lake, SessionOptions::new(spill.to_owned(), Audience::Maintenance))?;
         let mut person = Persons::from([(site.clone(), visitors.iter().map(|visitor| (visitor.clone(), 0)).collect())]);
         rows = Touched::default().by(&session, &mut person).await?;
         let subjects = Subjects::new(visitors.iter().map(|visitor| (site.as_str(), visitor.as_str())));

@@ -281,7 +281,7 @@ mod tests {
         let mut first = page_view(1, 1, 1, "/");
         first.properties = vec![("plan", "=1+1"), ("colour", "\u{1b}[31mred")];
         commit(&lake, 1, &[first, page_view(2, 2, 2, "/a,\"b\"")], &[]).await;
-        Session::open(&lake, SessionOptions::new(folder.path().join("spill"), Audience::Maintenance)).await.unwrap()
+        Session::open(&lake, SessionOptions::new(folder.path().join("spill"), Audience::Maintenance)).unwrap()
     }
 
     async fn text(session: &Session, sql: &str, format: Format) -> String {

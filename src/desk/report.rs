@@ -366,7 +366,7 @@ mod tests {
         }
         let outcomes = [("acme", Outcome::Refused(Reason::NoConsent), 1_200), ("acme", Outcome::Duplicate, 3), ("-", Outcome::Refused(Reason::UnknownSite), 40)];
         commit(&lake, 1, &records, &outcomes).await;
-        Session::open(&lake, SessionOptions::new(folder.path().join("spill"), Audience::Maintenance)).await.unwrap()
+        Session::open(&lake, SessionOptions::new(folder.path().join("spill"), Audience::Maintenance)).unwrap()
     }
 
     #[tokio::test]

@@ -599,7 +599,7 @@ proptest! {
                 }
             }
             commit(&lake, 1, &all, &[]).await;
-            let session = Session::open(&lake, SessionOptions::new(folder.path().join("spill"), Audience::Maintenance)).await.unwrap();
+            let session = Session::open(&lake, SessionOptions::new(folder.path().join("spill"), Audience::Maintenance)).unwrap();
             let site = Site::sample();
             let counts = WeekOfRows { session: &session, site: &site, week: Week::parse("2026-W47").unwrap() };
             let in_memory = InMemory { rows: &rows, days: 0..7 };

@@ -58,7 +58,7 @@ pub async fn week(lake: &Path, spill: PathBuf, rights: &Rights, site: &Site, wee
         return Err(ShareError::Past(week));
     }
     let audience = Audience::Anyone(rights.subscribe().borrow().clone());
-    let session = match Session::open(lake, SessionOptions::new(spill, audience)).await {
+    let session = match Session::open(lake, SessionOptions::new(spill, audience)) {
         Ok(session) => session,
         Err(SqlError::Table(TableError::Missing { .. })) => return Err(ShareError::Empty),
         Err(error) => return Err(error.into()),

@@ -305,7 +305,7 @@ mod tests {
         let mut elsewhere = page_view(2, 1, 1, "/elsewhere");
         elsewhere.texts[Text::Site as usize] = "other";
         commit(&lake, 1, &[first, page_view(2, 2, 2, "/theirs"), elsewhere, page_view(86_400, 1, 3, "/mine/too")], &[]).await;
-        Session::open(&lake, SessionOptions::new(folder.path().join("spill"), Audience::Maintenance)).await.unwrap()
+        Session::open(&lake, SessionOptions::new(folder.path().join("spill"), Audience::Maintenance)).unwrap()
     }
 
     #[tokio::test]

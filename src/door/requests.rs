@@ -140,7 +140,7 @@ impl Desk<'_> {
         let records = self.persons.records(visitors)?;
         let suppressions = self.rights.subscribe().borrow().clone();
         let options = SessionOptions { memory_bytes: 64 << 20, ..SessionOptions::new(self.spill.clone(), Audience::Subject(suppressions)) };
-        let session = Session::open(self.lake, options).await?;
+        let session = Session::open(self.lake, options)?;
         let mut bytes = Bounded::new(COPY_BYTES_MAX);
         let whose = Whose { site: &self.site.key, visitors, records: &records };
         let copied = subject::copy(&session, whose, format, &mut bytes, self.now).await?;

@@ -56,7 +56,7 @@ pub struct Row {
 
 /// Answers from the newest version of the lake; an empty lake has no rows. `site` is a known site's key.
 pub async fn ask(lake: &Path, spill: PathBuf, audience: Audience, site: &str, question: &Question) -> Result<Vec<Row>, SqlError> {
-    let session = match Session::open(lake, SessionOptions { memory_bytes: 64 << 20, ..SessionOptions::new(spill, audience) }).await {
+    let session = match Session::open(lake, SessionOptions { memory_bytes: 64 << 20, ..SessionOptions::new(spill, audience) }) {
         Ok(session) => session,
         Err(SqlError::Table(TableError::Missing { .. })) => return Ok(Vec::new()),
         Err(error) => return Err(error),

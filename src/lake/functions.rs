@@ -1,4 +1,5 @@
-//! Owns what SQL can do with a visitors' sketch: merge it and estimate from it.
+//! Owns SQL's functions of the lake: what it can do with a visitors' sketch (merge it, estimate from it), and
+//! times cut to hours and days.
 //!
 //! Knows Apache DataSketches' HLL and DataFusion's aggregates. Promises: a null sketch adds nothing,
 //! no sketch at all counts zero visitors, and bytes that are no sketch are an error and not a guess.
@@ -11,8 +12,10 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::cast::as_binary_array;
 use datafusion::common::{Result, ScalarValue, exec_datafusion_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, EmitTo, GroupsAccumulator, ScalarUDF, Signature, Volatility, create_udf,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Documentation, EmitTo, GroupsAccumulator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility, create_udf,
 };
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 use std::sync::Arc;
@@ -41,6 +44,70 @@ pub fn estimate() -> ScalarUDF {
         Ok(ColumnarValue::Array(Arc::new(counts)))
     };
     create_udf("estimate", vec![DataType::Binary], DataType::Int64, Volatility::Immutable, Arc::new(each))
+}
+
+/// `date_trunc`, of times in UTC as fast as of times without a zone. DataFusion's own (55) looks every row's offset up
+/// by the zone's name, where the zone is UTC as well: 150 of 200 ns a row of a question by hours.
+pub fn date_trunc() -> ScalarUDF {
+    ScalarUDF::from(InUtc { of_any_zone: datafusion::functions::datetime::date_trunc() })
+}
+
+/// A function whose answers in UTC are those without a zone.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct InUtc {
+    of_any_zone: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for InUtc {
+    fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        for (argument, field) in arguments.args.iter_mut().zip(&mut arguments.arg_fields) {
+            if let DataType::Timestamp(unit, Some(zone)) = field.data_type()
+                && matches!(&**zone, "UTC" | "+00:00")
+            {
+                // Only another name for the same numbers.
+                let bare = DataType::Timestamp(*unit, None);
+                *argument = argument.cast_to(&bare, None)?;
+                *field = Arc::new(field.as_ref().clone().with_data_type(bare));
+            }
+        }
+        let answer = arguments.return_field.data_type().clone();
+        if let DataType::Timestamp(unit, Some(_)) = &answer {
+            let is_bare = arguments.arg_fields.iter().any(|field| *field.data_type() == DataType::Timestamp(*unit, None));
+            if is_bare {
+                let bare = arguments.return_field.as_ref().clone().with_data_type(DataType::Timestamp(*unit, None));
+                arguments.return_field = Arc::new(bare);
+            }
+        }
+        self.of_any_zone.inner().invoke_with_args(arguments)?.cast_to(&answer, None)
+    }
+
+    fn name(&self) -> &str {
+        self.of_any_zone.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.of_any_zone.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.of_any_zone.signature()
+    }
+
+    fn return_type(&self, of: &[DataType]) -> Result<DataType> {
+        self.of_any_zone.inner().return_type(of)
+    }
+
+    fn return_field_from_args(&self, of: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        self.of_any_zone.inner().return_field_from_args(of)
+    }
+
+    fn output_ordering(&self, of: &[ExprProperties]) -> Result<SortProperties> {
+        self.of_any_zone.inner().output_ordering(of)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.of_any_zone.documentation()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

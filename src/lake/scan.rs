@@ -20,7 +20,7 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ pub struct Scan {
     place: ObjectStoreUrl,
     schema: TableSchema,
     files: Vec<PartitionedFile>,
-    /// Filters are answered while pages are read: pays where rows lie by what is asked for, costs elsewhere.
-    skips_pages: bool,
+    /// Rows lie by what is asked for.
+    is_in_order: bool,
 }
 
 #[async_trait]
@@ -52,7 +52,11 @@ impl TableProvider for Scan {
         }
         let statistics = rows_of(self.schema.table_schema(), files.iter().map(rows));
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
-        let scan = FileScanConfigBuilder::new(self.place.clone(), Arc::new(ParquetSource::new(self.schema.clone()).with_pushdown_filters(self.skips_pages)))
+        // Filters are answered while pages are read, and the other columns read just where they hold: pays where that
+        // is in few places, costs elsewhere.
+        let skips_pages = self.is_in_order || filters.iter().any(is_of_an_id);
+        let source = ParquetSource::new(self.schema.clone()).with_pushdown_filters(skips_pages);
+        let scan = FileScanConfigBuilder::new(self.place.clone(), Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?
@@ -112,7 +116,7 @@ impl Scan {
             })
             .collect::<Result<_>>()?;
         let schema = TableSchema::builder(file_schema).with_table_partition_cols(vec![Arc::new(arrow_field(&DAY))]).build();
-        Ok(Self { place: place_of(name)?, schema, files, skips_pages: name == TableName::Trends })
+        Ok(Self { place: place_of(name)?, schema, files, is_in_order: name == TableName::Trends })
     }
 
     /// The files that can hold rows for `filters`.
@@ -135,6 +139,21 @@ fn of_day_alone(filter: &Expr) -> bool {
         Ok(matches!(part, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)))
     };
     expr_applicable_for_cols(&[DAY.name], filter) && !filter.exists(asks).unwrap_or(true)
+}
+
+/// Columns of which a value is in few rows.
+const IDS: [&str; 3] = ["event_id", "visitor_id", "visit_id"];
+
+/// Whether the filter asks for the rows of certain ids.
+fn is_of_an_id(filter: &Expr) -> bool {
+    let is_id = |side: &Expr| matches!(side, Expr::Column(column) if IDS.contains(&column.name()));
+    match filter {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => is_id(left) || is_id(right),
+        // A short list is made into this.
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => is_of_an_id(left) && is_of_an_id(right),
+        Expr::InList(list) => !list.negated && is_id(&list.expr),
+        _ => false,
+    }
 }
 
 fn rows(file: &PartitionedFile) -> Precision<usize> {

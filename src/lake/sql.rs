@@ -1,6 +1,6 @@
 //! Owns SQL over the lake: a session that sees one version of the tables and reads it in bounded memory.
 //!
-//! Knows DataFusion. Promises: a session reads what was committed when it was opened, beside a running
+//! Knows DataFusion. Promises: a session reads what was committed when a table was first asked for, beside a running
 //! collector and without troubling it; a statement that would write, or change the session, is refused;
 //! what does not fit in `memory_bytes` is sorted and grouped on disk, within `spill_bytes_max`. Never
 //! writes to the lake.
@@ -8,21 +8,20 @@
 use super::audience::Audience;
 use super::columns::TableName;
 use super::functions;
-use super::scan::{self, Scan};
+use super::schema::LakeSchema;
 use super::table::{Table, TableError};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
-use datafusion::catalog::TableProvider;
-use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
+use datafusion::catalog::MemorySchemaProvider;
+use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::logical_expr::{LogicalPlanBuilder, ScalarUDF, not};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext, col};
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use futures::StreamExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +30,10 @@ use std::sync::Arc;
 pub struct Session {
     context: SessionContext,
 }
+
+/// `clearpixel.lake.interactions` is a table's whole name.
+const CATALOG: &str = "clearpixel";
+const SCHEMA: &str = "lake";
 
 /// What a session may use up.
 #[derive(Debug, Clone)]
@@ -76,37 +79,26 @@ impl Session {
         Ok(plain(self.context.execute_logical_plan(plan).await?.execute_stream().await?))
     }
 
-    /// Looks at the newest version of the tables in the folder `lake`.
-    pub async fn open(lake: &Path, options: SessionOptions) -> Result<Self, SqlError> {
+    /// A session over the lake in the folder `lake`. A table is as its newest version is when it is first asked for.
+    ///
+    /// # Errors
+    /// There is no lake yet; a suppression cannot be read; the folder to spill to cannot be used.
+    pub fn open(lake: &Path, options: SessionOptions) -> Result<Self, SqlError> {
         if options.audience.unreadable() > 0 {
             return Err(SqlError::Suppressed(options.audience.unreadable()));
         }
+        Table::find(lake, TableName::Interactions)?;
         let is_hidden = options.audience.is_hidden();
         let session = Self::empty(options)?;
-        for name in TableName::ALL {
-            let files = match Table::open(lake, name).await {
-                Ok(table) => {
-                    session.context.register_object_store(scan::place_of(name)?.as_ref(), table.store());
-                    table.live_files()?
-                }
-                // A lake that was only just begun has its first table and not yet the other.
-                Err(TableError::Missing { .. }) if name != TableName::Interactions => Vec::new(),
-                Err(error) => return Err(error.into()),
-            };
-            let as_in_sql = match name {
-                TableName::Interactions => "interactions",
-                TableName::Trends => "trends_parts",
-            };
-            let scan: Arc<dyn TableProvider> = Arc::new(Scan::viewed(name, &files)?);
-            let table = match (name, &is_hidden) {
-                (TableName::Interactions, Some(is_hidden)) => without(is_hidden, scan, as_in_sql)?,
-                (TableName::Interactions, None) | (TableName::Trends, _) => scan,
-            };
-            session.context.register_table(as_in_sql, table)?;
-        }
-        for (name, sql) in VIEWS {
-            let plan = session.context.state().create_logical_plan(sql).await?;
-            session.context.register_table(name, Arc::new(ViewTable::new(plan, Some(sql.to_owned()))))?;
+        let state = session.context.state_weak_ref();
+        let schema = LakeSchema {
+            lake: lake.to_owned(),
+            is_hidden,
+            state: Box::new(move || state.upgrade().map(|state| state.read().clone())),
+            there: MemorySchemaProvider::new(),
+        };
+        if let Some(catalog) = session.context.catalog(CATALOG) {
+            catalog.register_schema(SCHEMA, Arc::new(schema))?;
         }
         Ok(session)
     }
@@ -120,7 +112,7 @@ impl Session {
 
     fn empty(options: SessionOptions) -> Result<Self, SqlError> {
         let SessionOptions { memory_bytes, spill, spill_bytes_max, audience: _ } = options;
-        let config = SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema("clearpixel", "lake");
+        let config = SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema(CATALOG, SCHEMA);
         // The pool is shared out evenly, and who sorts has to hold a batch twice: 8,192 rows of 1 KiB are
         // 8 MiB. So a thread less, rather than a thread with less than 64 MiB.
         let threads = (memory_bytes >> 26).clamp(1, config.target_partitions().max(1));
@@ -138,6 +130,7 @@ impl Session {
         context.register_udaf(functions::visitors());
         context.register_udaf(functions::merge_visitors());
         context.register_udf(functions::estimate());
+        context.register_udf(functions::date_trunc());
         Ok(Self { context })
     }
 }
@@ -157,45 +150,15 @@ fn plain(batches: SendableRecordBatchStream) -> SendableRecordBatchStream {
     Box::pin(RecordBatchStreamAdapter::new(schema, batches.map(move |batch| batch.and_then(&as_texts))))
 }
 
-/// The table without the rows that are not there for the audience. The whole one has no name in SQL.
-fn without(is_hidden: &ScalarUDF, scan: Arc<dyn TableProvider>, name: &str) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-    let is_hidden = is_hidden.call(vec![col("site"), col("visitor_id")]);
-    let plan = LogicalPlanBuilder::scan(name, provider_as_source(scan), None)?.filter(not(is_hidden))?.build()?;
-    Ok(Arc::new(ViewTable::new(plan, None)))
-}
-
-/// What is seen beside the tables themselves.
-const VIEWS: [(&str, &str); 2] = [
-    // Each commit adds a part to a row; here they are one. `day` follows from `hour`, and as a key of
-    // the grouping lets a filter on it through to the files.
-    (
-        "trends",
-        "SELECT site, hour, dimension, value, \
-           sum(interactions) AS interactions, sum(page_views) AS page_views, sum(visits) AS visits, \
-           sum(engaged_ms) AS engaged_ms, merge_visitors(visitors_sketch) AS visitors_sketch, day \
-         FROM trends_parts GROUP BY site, hour, dimension, value, day",
-    ),
-    // Pages are those of page views: an engagement is often sent when its page was already left.
-    (
-        "visits",
-        "SELECT site, visit_id, min(visitor_id) AS visitor_id, \
-           min(occurred_at) AS started_at, max(occurred_at) AS ended_at, \
-           (CAST(max(occurred_at) AS BIGINT) - CAST(min(occurred_at) AS BIGINT)) / 1000000 AS seconds, \
-           first_value(concat(page_host, page_path) ORDER BY occurred_at, received_at) FILTER (WHERE event = 'page_view') AS entry_page, \
-           last_value(concat(page_host, page_path) ORDER BY occurred_at, received_at) FILTER (WHERE event = 'page_view') AS exit_page, \
-           count(*) FILTER (WHERE event = 'page_view') AS pages, \
-           count(*) AS interactions, \
-           coalesce(sum(engaged_ms), 0) AS engaged_ms, \
-           first_value(source_medium ORDER BY occurred_at, received_at) AS source_medium, \
-           first_value(source_name ORDER BY occurred_at, received_at) AS source_name, \
-           first_value(country ORDER BY occurred_at, received_at) AS country, \
-           first_value(device ORDER BY occurred_at, received_at) AS device \
-         FROM interactions WHERE visit_id IS NOT NULL GROUP BY site, visit_id",
-    ),
-];
-
 impl From<DataFusionError> for SqlError {
     fn from(error: DataFusionError) -> Self {
+        let error = match error {
+            DataFusionError::External(cause) => match cause.downcast::<TableError>() {
+                Ok(error) => return Self::Table(*error),
+                Err(cause) => DataFusionError::External(cause),
+            },
+            error => error,
+        };
         let text = text_of(&error);
         match error.find_root() {
             DataFusionError::ResourcesExhausted(_) => Self::TooLarge(text),
@@ -247,8 +210,8 @@ mod tests {
 
     const DAY: i64 = 86_400;
 
-    async fn session(lake: &Path) -> Session {
-        Session::open(lake, SessionOptions::new(lake.join("../spill"), Audience::Maintenance)).await.unwrap()
+    fn session(lake: &Path) -> Session {
+        Session::open(lake, SessionOptions::new(lake.join("../spill"), Audience::Maintenance)).unwrap()
     }
 
     async fn ask(session: &Session, sql: &str) -> Vec<String> {
@@ -279,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn parts_of_a_trend_are_one_row_and_visitors_are_counted_once() {
         let folder = tempfile::tempdir().unwrap();
-        let session = session(&lake(folder.path()).await).await;
+        let session = session(&lake(folder.path()).await);
         let parts = "SELECT count(*), visitors(visitors_sketch) FROM trends_parts WHERE dimension = 'all' AND day = '2026-11-20'";
         assert_eq!(ask(&session, parts).await, ["2 3"]);
         let rows = "SELECT day, interactions, page_views, engaged_ms, estimate(visitors_sketch) FROM trends WHERE dimension = 'all' ORDER BY day";
@@ -303,29 +266,29 @@ mod tests {
             let lines: Vec<String> = decisions.iter().map(line).collect();
             Arc::new(Suppressions::of_lines(Some(key.clone()), lines.iter().map(String::as_bytes)))
         };
-        let open = async |audience| Session::open(&lake, SessionOptions::new(lake.join("../spill"), audience)).await.unwrap();
+        let open = |audience| Session::open(&lake, SessionOptions::new(lake.join("../spill"), audience)).unwrap();
         let both = suppressed(&[(Suppression::Erased, 1), (Suppression::Restricted, 2), (Suppression::Objected, 3)]);
         let counts = "SELECT count(*) AS a, count(DISTINCT visitor_id) AS b, (SELECT count(*) FROM visits) AS c, sum(CASE WHEN visitor_id IS NULL THEN 1 ELSE 0 END) FROM interactions";
-        assert_eq!(ask(&open(Audience::Anyone(both.clone())).await, counts).await, ["2 1 1 1"]);
-        assert_eq!(ask(&open(Audience::Subject(both.clone())).await, counts).await, ["4 2 3 1"]);
-        assert_eq!(ask(&open(Audience::Maintenance).await, counts).await, ["8 3 4 1"]);
-        let nobody = open(Audience::Anyone(suppressed(&[]))).await;
+        assert_eq!(ask(&open(Audience::Anyone(both.clone())), counts).await, ["2 1 1 1"]);
+        assert_eq!(ask(&open(Audience::Subject(both.clone())), counts).await, ["4 2 3 1"]);
+        assert_eq!(ask(&open(Audience::Maintenance), counts).await, ["8 3 4 1"]);
+        let nobody = open(Audience::Anyone(suppressed(&[])));
         assert_eq!(ask(&nobody, counts).await, ["8 3 4 1"]);
         assert!(!ask(&nobody, "EXPLAIN SELECT event FROM interactions").await.join("").contains("is_hidden"));
-        let hidden = open(Audience::Anyone(both)).await;
+        let hidden = open(Audience::Anyone(both));
         for bypass in ["SELECT is_hidden('acme', '')", "SELECT * FROM lake.interactions_all"] {
             assert!(hidden.run(bypass).await.is_err());
         }
         assert_eq!(ask(&hidden, "SELECT count(*) FROM lake.interactions WHERE site = 'acme' AND day = '2026-11-20'").await, ["2"]);
         let elsewhere = Suppressions::of_lines(None, [&b"erased x"[..]].into_iter());
-        let refused = Session::open(&lake, SessionOptions::new(lake.join("../spill"), Audience::Anyone(Arc::new(elsewhere)))).await;
+        let refused = Session::open(&lake, SessionOptions::new(lake.join("../spill"), Audience::Anyone(Arc::new(elsewhere))));
         assert!(matches!(refused, Err(SqlError::Suppressed(1))));
     }
 
     #[tokio::test]
     async fn a_visit_is_a_row() {
         let folder = tempfile::tempdir().unwrap();
-        let session = session(&lake(folder.path()).await).await;
+        let session = session(&lake(folder.path()).await);
         let sql = "SELECT visit_id, started_at, seconds, entry_page, exit_page, pages, interactions, engaged_ms, source_medium, country, device \
                    FROM visits ORDER BY visit_id";
         let visits = ask(&session, sql).await;
@@ -339,7 +302,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let lake = lake(folder.path()).await;
         std::fs::write(lake.join("interactions/day=2026-11-20/part-orphan.parquet"), "not a table's file").unwrap();
-        let session = session(&lake).await;
+        let session = session(&lake);
         let files = async |sql: &str| ask(&session, &format!("EXPLAIN {sql}")).await.join("\n").matches(".parquet").count();
         assert_eq!(files("SELECT event FROM interactions").await, 3);
         assert_eq!(files("SELECT event FROM interactions WHERE day = '2026-11-20'").await, 2);
@@ -355,15 +318,36 @@ mod tests {
     #[tokio::test]
     async fn predicates_reach_parquet() {
         let folder = tempfile::tempdir().unwrap();
-        let session = session(&lake(folder.path()).await).await;
+        let session = session(&lake(folder.path()).await);
         let plan = ask(&session, "EXPLAIN SELECT event FROM interactions WHERE visitor_id = 'x' AND received_at > '2026-11-20T00:00:30Z'").await.join("\n");
         assert!(plan.contains("pruning_predicate") && plan.contains("received_at_max"), "{plan}");
+        // A person's rows are few: the other columns are read just there.
+        for (filter, rows) in [("visitor_id = '01010101010101010101010101010101'", "4"), ("visitor_id IN ('x', 'y')", "0"), ("event = 'engagement'", "1"), ("visitor_id <> 'x'", "7")] {
+            let sql = format!("SELECT count(page_path) FROM interactions WHERE {filter}");
+            assert_eq!(ask(&session, &sql).await, [rows], "{filter}");
+            let plan = ask(&session, &format!("EXPLAIN {sql}")).await.join("\n");
+            assert_eq!(plan.contains("FilterExec"), !filter.starts_with("visitor_id =") && !filter.contains("IN ("), "{plan}");
+        }
+    }
+
+    #[tokio::test]
+    async fn times_are_cut_in_utc_as_they_are_without_a_zone() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = session(&lake(folder.path()).await);
+        for unit in ["second", "minute", "hour", "day", "week", "month", "quarter", "year"] {
+            let moments = "SELECT occurred_at AS at FROM interactions UNION ALL SELECT TIMESTAMP '1969-12-31 23:59:59.5' AT TIME ZONE 'UTC' UNION ALL SELECT NULL";
+            let differ = format!("SELECT count(*), count(date_trunc('{unit}', at)), arrow_typeof(min(date_trunc('{unit}', at))) FROM ({moments}) WHERE date_trunc('{unit}', at) IS DISTINCT FROM date_trunc('{unit}', CAST(at AS TIMESTAMP))");
+            assert_eq!(ask(&session, &differ).await[0].split(' ').take(2).collect::<Vec<_>>(), ["0", "0"], "{unit}");
+        }
+        assert_eq!(ask(&session, "SELECT DISTINCT date_trunc('HOUR', occurred_at), arrow_typeof(date_trunc('hour', occurred_at)) FROM interactions WHERE day = '2026-11-21'").await, ["2026-11-21T00:00:00Z Timestamp(µs, \"UTC\")"]);
+        let elsewhere = "SELECT date_trunc('day', CAST('2026-11-20T23:30:00Z' AS TIMESTAMP) AT TIME ZONE 'Europe/Berlin')";
+        assert_eq!(ask(&session, elsewhere).await, ["2026-11-20T00:00:00+01:00"]);
     }
 
     #[tokio::test]
     async fn what_would_write_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let session = session(&lake(folder.path()).await).await;
+        let session = session(&lake(folder.path()).await);
         for sql in [
             "DROP TABLE interactions",
             "CREATE TABLE x AS SELECT 1",
@@ -392,9 +376,9 @@ mod tests {
     #[tokio::test]
     async fn errors_say_what_would_be_right() {
         let folder = tempfile::tempdir().unwrap();
-        let missing = Session::open(folder.path(), SessionOptions::new(folder.path().join("spill"), Audience::Maintenance)).await.map(|_| ()).unwrap_err();
+        let missing = Session::open(folder.path(), SessionOptions::new(folder.path().join("spill"), Audience::Maintenance)).map(|_| ()).unwrap_err();
         assert!(missing.to_string().contains("there is no table interactions in"), "{missing}");
-        let session = session(&lake(folder.path()).await).await;
+        let session = session(&lake(folder.path()).await);
         let error = async |sql: &str| session.run(sql).await.map(|_| ()).unwrap_err().to_string();
         let column = error("SELECT pge_path FROM interactions").await;
         assert!(column.contains("No field named pge_path") && column.contains("DESCRIBE") && column.len() < 250, "{column}");
@@ -409,10 +393,31 @@ mod tests {
     async fn a_lake_that_was_only_just_begun_is_empty() {
         let folder = tempfile::tempdir().unwrap();
         Table::open_or_create(folder.path(), TableName::Interactions).await.unwrap();
-        let session = session(folder.path()).await;
+        let session = session(folder.path());
         assert_eq!(ask(&session, "SELECT count(*), max(day) FROM interactions").await, ["0 "]);
         assert_eq!(ask(&session, "SELECT visitors(visitors_sketch) FROM trends").await, ["0"]);
         assert!(ask(&session, "SELECT * FROM visits").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_question_opens_just_the_tables_that_it_names_and_each_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = lake(folder.path()).await;
+        let session = session(&lake);
+        assert_eq!(ask(&session, "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'lake' ORDER BY 1").await, [
+            "interactions BASE TABLE", "trends VIEW", "trends_parts BASE TABLE", "visits VIEW",
+        ]);
+        assert_eq!(ask(&session, "SELECT count(*) FROM interactions").await, ["8"]);
+        commit(&lake, 3, &[page_view(60, 1, 1, "/")], &[]).await;
+        assert_eq!(ask(&session, "SELECT count(*) FROM lake.interactions").await, ["8"], "as when it was first asked for");
+        assert_eq!(ask(&session, "SELECT sum(interactions) FROM trends WHERE dimension = 'all'").await, ["9"]);
+        std::fs::write(lake.join("trends/_delta_log/00000000000000000000.json"), "{").unwrap();
+        let session = self::session(&lake);
+        assert_eq!(ask(&session, "SELECT count(*) FROM visits").await, ["4"]);
+        let error = session.run("SELECT count(*) FROM trends").await.map(|_| ()).unwrap_err();
+        assert!(matches!(error, SqlError::Table(_)), "{error:?}");
+        let taken = arrow::array::RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty()));
+        assert!(session.add("interactions", taken.clone()).is_err() && session.add("people", taken).is_ok());
     }
 
     #[tokio::test]
@@ -421,11 +426,11 @@ mod tests {
         let lake = lake(folder.path()).await;
         let sql = "SELECT repeat(CAST(value AS VARCHAR), 40) AS pad FROM generate_series(1, 100000) ORDER BY value * 7919 % 100003, pad";
         let narrow = |spill_bytes_max| SessionOptions { memory_bytes: 16 << 20, spill: folder.path().join("spill"), spill_bytes_max, audience: Audience::Maintenance };
-        let session = Session::open(&lake, narrow(1 << 30)).await.unwrap();
+        let session = Session::open(&lake, narrow(1 << 30)).unwrap();
         assert_eq!(ask(&session, sql).await.len(), 100_000);
         let plan = ask(&session, &format!("EXPLAIN ANALYZE {sql}")).await.join("\n");
         assert!(plan.lines().any(|line| line.contains("spill_count=") && !line.contains("spill_count=0,")), "{plan}");
-        let session = Session::open(&lake, narrow(1 << 20)).await.unwrap();
+        let session = Session::open(&lake, narrow(1 << 20)).unwrap();
         let error = session.run(sql).await.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
         let error = SqlError::from(error);
         assert!(matches!(error, SqlError::TooLarge(_)), "{error:?}");

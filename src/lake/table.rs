@@ -123,16 +123,18 @@ impl Table {
 
     /// The same with `layer` laid over the store, under the table: tests put failures there.
     pub async fn open_on(lake: &Path, name: TableName, layer: Layer<'_>) -> Result<Self, TableError> {
-        let missing = || TableError::Missing { table: name.as_str(), folder: lake.display().to_string() };
-        if !lake.join(name.as_str()).join("_delta_log").is_dir() {
-            return Err(missing());
-        }
+        Self::find(lake, name)?;
         let mut table = Self::place(lake, name, layer)?;
-        if !table.exists().await? {
-            return Err(missing());
-        }
         table.refresh().await?;
         Ok(table)
+    }
+
+    /// Whether there is a table in `lake/NAME`: its log has a version. Reads none.
+    pub fn find(lake: &Path, name: TableName) -> Result<(), TableError> {
+        let log = std::fs::read_dir(lake.join(name.as_str()).join("_delta_log"));
+        let is_version = |entry: std::io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().ends_with(".json"));
+        let is_there = log.is_ok_and(|mut entries| entries.any(is_version));
+        if is_there { Ok(()) } else { Err(TableError::Missing { table: name.as_str(), folder: lake.display().to_string() }) }
     }
 
     fn place(lake: &Path, name: TableName, layer: Layer<'_>) -> Result<Self, TableError> {
