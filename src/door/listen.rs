@@ -50,7 +50,7 @@ pub async fn serve(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcc
                         match tls {
                             None => converse(stream, peer.ip(), pixels, stop).await,
                             // In a box: else every connection carries the room for it, and is moved with it.
-                            Some(tls) => Box::pin(converse_secretly(tls, stream, peer.ip(), pixels, stop)).await,
+                            Some(tls) => Box::pin(converse_over_tls(tls, stream, peer.ip(), pixels, stop)).await,
                         }
                     });
                 }
@@ -115,7 +115,7 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, peer: IpAddr,
 }
 
 /// The same over TLS.
-async fn converse_secretly(tls: TlsAcceptor, stream: tokio::net::TcpStream, peer: IpAddr, pixels: Rc<Pixels>, stop: watch::Receiver<bool>) {
+async fn converse_over_tls(tls: TlsAcceptor, stream: tokio::net::TcpStream, peer: IpAddr, pixels: Rc<Pixels>, stop: watch::Receiver<bool>) {
     if let Ok(Ok(stream)) = tokio::time::timeout(HEADER_DEADLINE, tls.accept(stream)).await {
         converse(stream, peer, pixels, stop).await;
     }
@@ -197,7 +197,7 @@ async fn answer(public: &Public, request: Request<Incoming>, peer: IpAddr) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::{converse, converse_secretly};
+    use super::{converse, converse_over_tls};
     use tokio::net::TcpStream;
 
     fn size_of_future<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
@@ -207,8 +207,8 @@ mod tests {
     #[test]
     fn a_connection_carries_no_room_for_what_it_seldom_needs() {
         let plain = size_of_future(|stream: TcpStream, peer, pixels, stop| converse(stream, peer, pixels, stop));
-        let secret = size_of_future(|tls, stream, (peer, pixels), stop| converse_secretly(tls, stream, peer, pixels, stop));
+        let over_tls = size_of_future(|tls, stream, (peer, pixels), stop| converse_over_tls(tls, stream, peer, pixels, stop));
         // It is moved a few times until it lies where it stays.
-        assert!(plain <= 1_536, "{plain} bytes, where TLS takes {secret}");
+        assert!(plain <= 1_536, "{plain} bytes, where TLS takes {over_tls}");
     }
 }

@@ -60,23 +60,16 @@ struct InUtc {
 
 impl ScalarUDFImpl for InUtc {
     fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let answer = arguments.return_field.data_type().clone();
         for (argument, field) in arguments.args.iter_mut().zip(&mut arguments.arg_fields) {
-            if let DataType::Timestamp(unit, Some(zone)) = field.data_type()
-                && matches!(&**zone, "UTC" | "+00:00")
-            {
+            if let Some(bare) = without_utc(field) {
                 // Only another name for the same numbers.
-                let bare = DataType::Timestamp(*unit, None);
-                *argument = argument.cast_to(&bare, None)?;
-                *field = Arc::new(field.as_ref().clone().with_data_type(bare));
+                *argument = argument.cast_to(bare.data_type(), None)?;
+                *field = bare;
             }
         }
-        let answer = arguments.return_field.data_type().clone();
-        if let DataType::Timestamp(unit, Some(_)) = &answer {
-            let is_bare = arguments.arg_fields.iter().any(|field| *field.data_type() == DataType::Timestamp(*unit, None));
-            if is_bare {
-                let bare = arguments.return_field.as_ref().clone().with_data_type(DataType::Timestamp(*unit, None));
-                arguments.return_field = Arc::new(bare);
-            }
+        if let Some(bare) = without_utc(&arguments.return_field) {
+            arguments.return_field = bare;
         }
         self.of_any_zone.inner().invoke_with_args(arguments)?.cast_to(&answer, None)
     }
@@ -107,6 +100,16 @@ impl ScalarUDFImpl for InUtc {
 
     fn documentation(&self) -> Option<&Documentation> {
         self.of_any_zone.documentation()
+    }
+}
+
+/// A field of times in UTC, without the zone; `None` where it is of anything else.
+fn without_utc(field: &FieldRef) -> Option<FieldRef> {
+    match field.data_type() {
+        DataType::Timestamp(unit, Some(zone)) if matches!(&**zone, "UTC" | "+00:00") => {
+            Some(Arc::new(field.as_ref().clone().with_data_type(DataType::Timestamp(*unit, None))))
+        }
+        _ => None,
     }
 }
 

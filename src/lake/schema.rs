@@ -59,6 +59,19 @@ const VIEWS: [(&str, &str); 2] = [
     ),
 ];
 
+/// What a name of the lake stands for.
+enum Named {
+    Table(TableName),
+    View(&'static str),
+}
+
+impl Named {
+    fn of(name: &str) -> Option<Self> {
+        let view = || VIEWS.into_iter().find(|(view, _)| *view == name).map(|(_, sql)| Self::View(sql));
+        TableName::ALL.into_iter().find(|table| in_sql(*table) == name).map(Self::Table).or_else(view)
+    }
+}
+
 /// A table by its name in SQL.
 const fn in_sql(name: TableName) -> &'static str {
     match name {
@@ -73,12 +86,10 @@ impl SchemaProvider for LakeSchema {
         if let Some(there) = self.there.table(name).await? {
             return Ok(Some(there));
         }
-        let table = if let Some(table) = TableName::ALL.into_iter().find(|table| in_sql(*table) == name) {
-            self.opened(table).await?
-        } else if let Some((_, sql)) = VIEWS.into_iter().find(|(view, _)| *view == name) {
-            Arc::new(ViewTable::new(self.state()?.create_logical_plan(sql).await?, Some(sql.to_owned())))
-        } else {
-            return Ok(None);
+        let table = match Named::of(name) {
+            Some(Named::Table(table)) => self.opened(table).await?,
+            Some(Named::View(sql)) => Arc::new(ViewTable::new(self.state()?.create_logical_plan(sql).await?, Some(sql.to_owned()))),
+            None => return Ok(None),
         };
         // Its one error is that the name is taken: where two questions came at once, both see what the first found.
         let _ = self.there.register_table(name.to_owned(), table);
@@ -86,32 +97,30 @@ impl SchemaProvider for LakeSchema {
     }
 
     fn table_names(&self) -> Vec<String> {
-        let added = self.there.table_names().into_iter().filter(|name| !is_of_the_lake(name));
+        let added = self.there.table_names().into_iter().filter(|name| Named::of(name).is_none());
         TableName::ALL.into_iter().map(in_sql).chain(VIEWS.map(|(view, _)| view)).map(str::to_owned).chain(added).collect()
     }
 
+    /// Told without opening one.
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
-        Ok(if VIEWS.iter().any(|(view, _)| *view == name) || (name == in_sql(TableName::Interactions) && self.is_hidden.is_some()) {
-            Some(TableType::View)
-        } else {
-            self.table_exist(name).then_some(TableType::Base)
-        })
+        match Named::of(name) {
+            Some(Named::Table(TableName::Interactions)) if self.is_hidden.is_some() => Ok(Some(TableType::View)),
+            Some(Named::Table(_)) => Ok(Some(TableType::Base)),
+            Some(Named::View(_)) => Ok(Some(TableType::View)),
+            None => self.there.table_type(name).await,
+        }
     }
 
     fn register_table(&self, name: String, table: Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {
-        if is_of_the_lake(&name) {
-            return Err(internal_datafusion_err!("{name} is a table of the lake"));
+        match Named::of(&name) {
+            Some(_) => Err(internal_datafusion_err!("{name} is a table of the lake")),
+            None => self.there.register_table(name, table),
         }
-        self.there.register_table(name, table)
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        is_of_the_lake(name) || self.there.table_exist(name)
+        Named::of(name).is_some() || self.there.table_exist(name)
     }
-}
-
-fn is_of_the_lake(name: &str) -> bool {
-    TableName::ALL.into_iter().any(|table| in_sql(table) == name) || VIEWS.iter().any(|(view, _)| *view == name)
 }
 
 impl LakeSchema {

@@ -13,7 +13,7 @@ use super::table::{Table, TableError};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
-use datafusion::catalog::MemorySchemaProvider;
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -97,9 +97,9 @@ impl Session {
             state: Box::new(move || state.upgrade().map(|state| state.read().clone())),
             there: MemorySchemaProvider::new(),
         };
-        if let Some(catalog) = session.context.catalog(CATALOG) {
-            catalog.register_schema(SCHEMA, Arc::new(schema))?;
-        }
+        let catalog = MemoryCatalogProvider::new();
+        catalog.register_schema(SCHEMA, Arc::new(schema))?;
+        session.context.register_catalog(CATALOG, Arc::new(catalog));
         Ok(session)
     }
 

@@ -85,7 +85,7 @@ impl Table {
     pub async fn open_or_create_on(lake: &Path, name: TableName, layer: Layer<'_>) -> Result<Self, TableError> {
         store::make_table_folder(&lake.join(name.as_str()))?;
         let mut table = Self::place(lake, name, layer)?;
-        if table.exists().await? {
+        if Self::find(lake, name).is_ok() {
             table.refresh().await?;
             return Ok(table);
         }
@@ -129,11 +129,11 @@ impl Table {
         Ok(table)
     }
 
-    /// Whether there is a table in `lake/NAME`: its log has a version. Reads none.
+    /// Whether there is a table in `lake/NAME`: its log has a commit or a checkpoint. Reads none.
     pub fn find(lake: &Path, name: TableName) -> Result<(), TableError> {
         let log = std::fs::read_dir(lake.join(name.as_str()).join("_delta_log"));
-        let is_version = |entry: std::io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().ends_with(".json"));
-        let is_there = log.is_ok_and(|mut entries| entries.any(is_version));
+        let is_version = |name: &str| name.ends_with(".json") || name.ends_with(".parquet");
+        let is_there = log.is_ok_and(|entries| entries.flatten().any(|entry| is_version(&entry.file_name().to_string_lossy())));
         if is_there { Ok(()) } else { Err(TableError::Missing { table: name.as_str(), folder: lake.display().to_string() }) }
     }
 
@@ -145,10 +145,6 @@ impl Table {
             .and_then(|builder| builder.with_storage_backend(layer(folder.root), folder.url).build())
             .map_err(failed)?;
         Ok(Self { name, delta, store: layer(folder.files), folder: path })
-    }
-
-    async fn exists(&self) -> Result<bool, TableError> {
-        self.delta.verify_deltatable_existence().await.map_err(|error| self.failed(error))
     }
 
     /// Looks at the newest version.

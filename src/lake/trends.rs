@@ -184,6 +184,7 @@ struct Waiting {
     cells: [Vec<u32>; Dimension::ALL.len()],
 }
 
+/// Half of what `Option<u32>` takes.
 const NO_CELL: u32 = u32::MAX;
 
 /// 32 Ki rows: an addend of 16 bytes, 8 of a slot and 16 cells of 4 are 3 MiB. Of 1,000 sites some 30 rows each:
@@ -247,19 +248,19 @@ impl Trends {
         }
     }
 
-    /// The place of the cell in which `record`, of the site's hour that `slot` stands for, counts; `NO_CELL` where it
+    /// The place of the cell in which `record`, of the site's hour that `slot` stands for, counts; `None` where it
     /// has no value.
-    fn place(&mut self, record: &Record<'_>, ids: &Ids, slot: u32, dimension: Dimension) -> u32 {
-        let Some(numbers) = dimension.numbers(record, ids) else { return NO_CELL };
+    fn place(&mut self, record: &Record<'_>, ids: &Ids, slot: u32, dimension: Dimension) -> Option<u32> {
+        let numbers = dimension.numbers(record, ids)?;
         let key = u64::from(slot) << 32 | u64::from(numbers[0]) << 16 | u64::from(numbers[1]);
         if let Some(at) = self.known.cells[dimension as usize].get(&key) {
-            return *at;
+            return Some(*at);
         }
-        let Some(at) = self.look_up(record, record.hour(), dimension) else { return NO_CELL };
+        let at = self.look_up(record, dimension)?;
         if numbers.iter().all(|number| *number != BEYOND) {
             self.known.cells[dimension as usize].insert(key, at);
         }
-        at
+        Some(at)
     }
 
     pub fn count_outcome(&mut self, site: &str, hour: Hour, outcome: Outcome, count: u64) {
@@ -275,7 +276,7 @@ impl Trends {
             if matches!(dimension, Dimension::Outcome | Dimension::Scrubbed) {
                 continue;
             }
-            if let Some(at) = self.look_up(record, record.hour(), dimension)
+            if let Some(at) = self.look_up(record, dimension)
                 && let Some(cell) = self.cells.get_mut(at as usize)
             {
                 self.held += cell.add(addend);
@@ -297,12 +298,12 @@ impl Trends {
     }
 
     /// The place of the cell in which `record` counts, `None` where it has no value.
-    fn look_up(&mut self, record: &Record<'_>, hour: Hour, dimension: Dimension) -> Option<u32> {
+    fn look_up(&mut self, record: &Record<'_>, dimension: Dimension) -> Option<u32> {
         let [first, second] = dimension.value(record);
         if dimension != Dimension::All && first.is_empty() {
             return None;
         }
-        let site = record.text(Text::Site);
+        let (site, hour) = (record.text(Text::Site), record.hour());
         if second.is_empty() {
             return Some(self.cell(site, hour, dimension, first));
         }
@@ -369,12 +370,12 @@ impl Trends {
 }
 
 impl Waiting {
-    fn push(&mut self, slot: u32, addend: Addend, places: [u32; Dimension::ALL.len()]) {
+    fn push(&mut self, slot: u32, addend: Addend, places: [Option<u32>; Dimension::ALL.len()]) {
         // Never more than `WAITING_MAX`.
         self.slots.push((slot, self.addends.len() as u32));
         self.addends.push(addend);
         for (cells, at) in self.cells.iter_mut().zip(places) {
-            cells.push(at);
+            cells.push(at.unwrap_or(NO_CELL));
         }
     }
 

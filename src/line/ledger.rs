@@ -82,7 +82,7 @@ impl Ledger {
         let mut sums = Counts::new();
         let parts = state.recalled.range(segment + 1..).chain(state.segments.range(segment + 1..)).map(|(_, counts)| counts).chain(state.unwritten.values());
         for (key, account) in parts.flatten() {
-            sums.entry(key.clone()).or_default().add(*account);
+            add(&mut sums, key, account);
         }
         sums
     }
@@ -94,6 +94,7 @@ impl Ledger {
         for counts in state.segments.values() {
             add_by_site(&mut totals, counts);
         }
+        drop(state);
         totals.into_iter().collect()
     }
 
