@@ -120,6 +120,7 @@ struct Values {
     country: String,
     interactions: String,
     trends: String,
+    people: String,
     contact: String,
     number: String,
 }
@@ -132,6 +133,7 @@ impl Values {
             country: view.place.country.as_ref().map(|country| escape(country.code())).unwrap_or_default(),
             interactions: language.term(site.interactions_keep_seconds),
             trends: language.term(site.trends_keep_seconds),
+            people: language.term(site.people_keep_seconds),
             contact: contact(&site.contact),
             number: view.visitor.map(|visitor| format!("<code>{visitor}</code>")).unwrap_or_default(),
         }
@@ -143,6 +145,7 @@ impl Values {
             ("country", &self.country),
             ("interactions", &self.interactions),
             ("trends", &self.trends),
+            ("people", &self.people),
             ("contact", &self.contact),
             ("number", &self.number),
         ])
@@ -358,6 +361,9 @@ fn terms(view: &View<'_>) -> Vec<&'static str> {
         lines.push(words.term_cookie);
     }
     lines.push(words.term_choice);
+    if view.site.personal_information {
+        lines.push(words.term_personal);
+    }
     lines
 }
 
@@ -580,7 +586,7 @@ mod tests {
             ("gb", |s| s.gb_statistics = true, &[|w| w.contract_gb, |w| w.basis_general], &[]),
             ("count", |s| s.without_consent = WithoutConsent::Count, &[|w| w.contract_count], &[]),
             ("share", |s| s.share = true, &[|w| w.rec_share], &[]),
-            ("personal", |s| s.personal_information = true, &[|w| w.rec_personal], &[]),
+            ("personal", |s| s.personal_information = true, &[|w| w.rec_personal, |w| w.term_personal], &[]),
             ("relayed", |s| s.relayed_consent = false, &[|w| w.elsewhere_refusal], &[|w| w.elsewhere_both]),
             ("child", |s| s.child_directed = true, &[|w| w.now_child], &[|w| w.state_none, |w| w.agree_means]),
             ("no contact", |s| { s.contact.clear(); s.privacy_policy.clear(); }, &[|w| w.rights], &[|w| w.rights_contact, |w| w.policy_link]),
@@ -599,7 +605,7 @@ mod tests {
                     assert!(plain.contains(&said(phrase(words))) && !page.contains(&said(phrase(words))), "{name}: {}", phrase(words));
                 }
             }
-            for phrase in [words.contract_gb, words.contract_count, words.contract_opt_in, words.rec_share, words.rec_personal, words.rec_number_none, words.gpc_seen, words.dnt_honoured] {
+            for phrase in [words.contract_gb, words.contract_count, words.contract_opt_in, words.rec_share, words.rec_personal, words.term_personal, words.rec_number_none, words.gpc_seen, words.dnt_honoured] {
                 assert!(!plain.contains(&said(phrase)), "{phrase}");
             }
         }

@@ -15,13 +15,14 @@ pub fn document(site: &Site) -> String {
     for language in Language::ALL {
         let words = language.phrases();
         let code = language.code();
-        let (interactions, trends) = (language.term(site.interactions_keep_seconds), language.term(site.trends_keep_seconds));
+        let [interactions, trends, people] = [site.interactions_keep_seconds, site.trends_keep_seconds, site.people_keep_seconds].map(|seconds| language.term(seconds));
         let say_between = |phrases: &[&str], between: &str| {
             fill(&phrases.join(between), &[
                 ("name", &site.name),
                 ("contact", &site.contact),
                 ("interactions", &interactions),
                 ("trends", &trends),
+                ("people", &people),
                 ("choices", &format!("<https://COLLECTOR/choices?s=KEY&lang={code}>")),
                 ("optout", &format!("<https://COLLECTOR/optout?s=KEY&lang={code}>")),
             ])
@@ -53,7 +54,7 @@ pub fn document(site: &Site) -> String {
             ("gpc = \"refuse\"", &[], &[words.gpc_seen_refuses]),
             ("honour_dnt = false", &[words.notice_dnt], &[]),
             ("share = true", &[], &[words.rec_share]),
-            ("personal_information = true", &[], &[words.rec_personal]),
+            ("personal_information = true", &[], &[words.rec_personal, words.term_personal]),
             ("child_directed = true", &[words.recorded_intro], &[words.now_child]),
         ] {
             let _ = writeln!(text, "| `{setting}` | {} | {} |", say_between(old, "<br>"), say_between(new, "<br>"));
@@ -65,5 +66,5 @@ pub fn document(site: &Site) -> String {
 const INTRODUCTION: &str = "# For a client's privacy policy\n\n\
     Generated from `src/door/words`, the phrases of the choices page. Replace CLIENT, CONTACT, KEY (the site's key) and COLLECTOR \
     (the host of the public port); the terms are those of the default settings, so write your own where \
-    `interactions_keep` and `trends_keep` differ. The choices page of a site (`/choices?s=KEY`) always says what that \
+    `interactions_keep`, `trends_keep` and `people_keep` differ. The choices page of a site (`/choices?s=KEY`) always says what that \
     site's settings say. Have your own lawyer read it: this is what the program does, and no legal advice.\n";

@@ -1,7 +1,7 @@
 //! Owns the list of phrases that a language must have for the choices page and the privacy notice.
 //!
 //! Promises: a language that lacks a phrase does not compile. Placeholders stand in braces: `{name}` the
-//! site's name, `{country}` a code, `{interactions}` and `{trends}` terms, `{contact}`, `{number}`,
+//! site's name, `{country}` a code, `{interactions}`, `{trends}` and `{people}` terms, `{contact}`, `{number}`,
 //! `{choices}`, `{optout}`. Never holds HTML.
 
 macro_rules! phrases {
@@ -48,7 +48,7 @@ phrases! {
     term_heading,
     /// The one place that says how long rows and trends are kept.
     retention,
-    term_cookie, term_choice,
+    term_cookie, term_choice, term_personal,
 
     limits_heading, limits_clearing, limits_third_party, children,
 

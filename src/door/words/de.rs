@@ -80,6 +80,7 @@ pub const PHRASES: Phrases = Phrases {
     retention: "{name} hat diese Fristen festgelegt: {interactions} für einzelne Datensätze, {trends} für Zahlen ohne Personenbezug. Danach werden sie gelöscht.",
     term_cookie: "Das Cookie mit Ihrer Nummer gilt 390 Tage ab dem ersten Besuch und wird nicht verlängert.",
     term_choice: "Eine Einwilligung oder Ablehnung wird 390 Tage lang gespeichert; danach wird erneut gefragt. Ein Widerspruch wird 400 Tage ab Ihrem letzten Besuch gespeichert und mit jedem Besuch erneuert.",
+    term_personal: "Was {name} über Sie als Kundin oder Kunden übermittelt, wird nach der letzten Übermittlung noch {people} gespeichert. Danach wird es gelöscht.",
 
     limits_heading: "Was diese Seite nicht kann",
     limits_clearing: "Ihre Wahl wird in Cookies dieses Browsers gespeichert. Wenn Sie die Cookies löschen, wird auch Ihr Widerspruch gelöscht, und Sie müssen ihn wiederholen. Andere Browser und Geräte wissen nichts davon.",

@@ -80,6 +80,7 @@ pub const PHRASES: Phrases = Phrases {
     retention: "{name} has set these terms: {interactions} for single records, {trends} for figures without persons. After that they are deleted.",
     term_cookie: "The cookie with your number lasts 390 days from the first visit and is not prolonged.",
     term_choice: "A consent or a refusal is remembered for 390 days; then the question is put again. An opt-out is remembered for 400 days from your last visit and is renewed with each visit.",
+    term_personal: "What {name} passes on of you as its customer is kept for {people} after it was last passed on. After that it is deleted.",
 
     limits_heading: "What this page cannot do",
     limits_clearing: "Your choice is kept in cookies of this browser. If you clear the cookies, your opt-out is deleted as well and you have to repeat it. Other browsers and devices know nothing of it.",

@@ -80,6 +80,7 @@ pub const PHRASES: Phrases = Phrases {
     retention: "{name} ha fijado estos plazos: {interactions} para los registros individuales, {trends} para las cifras sin relación con personas. Después se eliminan.",
     term_cookie: "La cookie con su número dura 390 días desde la primera visita y no se prorroga.",
     term_choice: "Un consentimiento o un rechazo se recuerda durante 390 días; después se vuelve a preguntar. Una oposición se recuerda durante 400 días desde su última visita y se renueva con cada visita.",
+    term_personal: "Lo que {name} transmite de usted como cliente se conserva {people} desde la última transmisión. Después se elimina.",
 
     limits_heading: "Qué no puede hacer esta página",
     limits_clearing: "Su elección se guarda en cookies de este navegador. Si borra las cookies, también se borra su oposición y tendrá que repetirla. Otros navegadores y dispositivos no saben nada de ella.",

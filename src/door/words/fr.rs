@@ -80,6 +80,7 @@ pub const PHRASES: Phrases = Phrases {
     retention: "{name} a fixé les durées suivantes : {interactions} pour les enregistrements individuels, {trends} pour les chiffres sans lien avec des personnes. Ils sont ensuite supprimés.",
     term_cookie: "Le cookie contenant votre numéro dure 390 jours à compter de la première visite et n’est pas prolongé.",
     term_choice: "Un consentement ou un refus est mémorisé pendant 390 jours ; la question est ensuite posée à nouveau. Une opposition est mémorisée pendant 400 jours à compter de votre dernière visite et renouvelée à chaque visite.",
+    term_personal: "Ce que {name} transmet de vous en tant que client est conservé {people} après la dernière transmission, puis supprimé.",
 
     limits_heading: "Ce que cette page ne peut pas faire",
     limits_clearing: "Votre choix est conservé dans des cookies de ce navigateur. Si vous effacez les cookies, votre opposition est effacée elle aussi et vous devez la renouveler. Vos autres navigateurs et appareils n’en savent rien.",

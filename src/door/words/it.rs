@@ -80,6 +80,7 @@ pub const PHRASES: Phrases = Phrases {
     retention: "{name} ha stabilito questi termini: {interactions} per i singoli dati registrati, {trends} per le cifre senza riferimento a persone. Dopo vengono cancellati.",
     term_cookie: "Il cookie con il Suo numero dura 390 giorni dalla prima visita e non viene prorogato.",
     term_choice: "Un consenso o un rifiuto viene ricordato per 390 giorni; poi la domanda viene posta di nuovo. Un’opposizione viene ricordata per 400 giorni dalla Sua ultima visita e rinnovata a ogni visita.",
+    term_personal: "Ciò che {name} trasmette di Lei come cliente è conservato per {people} dall’ultima trasmissione. Dopo viene cancellato.",
 
     limits_heading: "Che cosa questa pagina non può fare",
     limits_clearing: "La Sua scelta è conservata in cookie di questo browser. Se cancella i cookie, viene cancellata anche la Sua opposizione e dovrà ripeterla. Altri browser e dispositivi non ne sanno nulla.",

@@ -80,6 +80,7 @@ pub const PHRASES: Phrases = Phrases {
     retention: "{name} heeft deze termijnen vastgesteld: {interactions} voor afzonderlijke gegevens, {trends} voor cijfers zonder verband met personen. Daarna worden ze verwijderd.",
     term_cookie: "De cookie met uw nummer geldt 390 dagen vanaf het eerste bezoek en wordt niet verlengd.",
     term_choice: "Een toestemming of weigering wordt 390 dagen onthouden; daarna wordt de vraag opnieuw gesteld. Een bezwaar wordt 400 dagen vanaf uw laatste bezoek onthouden en bij elk bezoek vernieuwd.",
+    term_personal: "Wat {name} over u als klant doorgeeft, wordt na de laatste keer nog {people} bewaard. Daarna wordt het verwijderd.",
 
     limits_heading: "Wat deze pagina niet kan",
     limits_clearing: "Uw keuze wordt bewaard in cookies van deze browser. Als u de cookies wist, wordt ook uw bezwaar gewist en moet u het herhalen. Andere browsers en apparaten weten er niets van.",

@@ -80,6 +80,7 @@ pub const PHRASES: Phrases = Phrases {
     retention: "Serwis {name} ustalił następujące okresy: {interactions} dla pojedynczych zapisów, {trends} dla liczb bez związku z osobami. Po tym czasie są one usuwane.",
     term_cookie: "Plik cookie z Państwa numerem jest ważny 390 dni od pierwszej wizyty i nie jest przedłużany.",
     term_choice: "Zgoda lub odmowa jest pamiętana przez 390 dni; potem pytanie jest zadawane ponownie. Sprzeciw jest pamiętany przez 400 dni od ostatniej wizyty i odnawiany przy każdej wizycie.",
+    term_personal: "To, co serwis {name} przekazuje o Państwu jako klientach, jest przechowywane przez {people} od ostatniego przekazania. Po tym czasie jest usuwane.",
 
     limits_heading: "Czego ta strona nie może zrobić",
     limits_clearing: "Państwa wybór jest przechowywany w plikach cookie tej przeglądarki. Usunięcie plików cookie usuwa także sprzeciw i trzeba go wtedy powtórzyć. Inne przeglądarki i urządzenia nic o nim nie wiedzą.",

@@ -80,6 +80,7 @@ pub const PHRASES: Phrases = Phrases {
     retention: "{name} fixou estes prazos: {interactions} para registos individuais, {trends} para números sem relação com pessoas. Depois são apagados.",
     term_cookie: "O cookie com o seu número dura 390 dias a contar da primeira visita e não é prolongado.",
     term_choice: "Um consentimento ou uma recusa é lembrado durante 390 dias; depois a pergunta é feita de novo. Uma oposição é lembrada durante 400 dias a contar da sua última visita e renovada a cada visita.",
+    term_personal: "O que {name} transmite de si enquanto cliente é guardado durante {people} após a última transmissão. Depois é apagado.",
 
     limits_heading: "O que esta página não pode fazer",
     limits_clearing: "A sua escolha é guardada em cookies deste navegador. Se apagar os cookies, a sua oposição também é apagada e terá de a repetir. Outros navegadores e dispositivos nada sabem dela.",
