@@ -14,31 +14,29 @@ from machine import CACHE, bench, run
 # As in benches/upkeep.rs.
 NEWEST = datetime.date(2026, 11, 20)
 SITES = ["acme", *(f"site-{number}" for number in range(1, 10))]
-SIZES = {  # quick: (rows, visitors, days, rows of the newest day)
-    False: (100_000_000, 2_000_000, 60, 10_000_000),
-    True: (1_000_000, 20_000, 60, 100_000),
-}
+DAYS = 60
 BYTES_A_ROW = 80  # interactions and trends, and the same again while compacting
 
 
 class Lake:
     sites = SITES
 
-    def __init__(self, data, size):
-        self.data = data
-        self.rows, self.visitors, self.days, self.busiest = size
+    def __init__(self, data, millions):
+        self.data, self.days = data, DAYS
+        self.rows, self.visitors, self.busiest = (millions * part for part in (1_000_000, 20_000, 100_000))
         self.newest, self.oldest = str(NEWEST), str(NEWEST - datetime.timedelta(self.days - 1))
         self.after_newest = str(NEWEST + datetime.timedelta(1))
         self.table = data / "lake/interactions"
         self.parquet = f"{self.table}/day=*/*.parquet"
 
     @classmethod
-    def ready(cls, data, quick, program=None):
-        size = SIZES[quick]
-        data = data or CACHE / f"lake-{size[0]}"
-        lake, mark = cls(data, size), data / "filled"
+    def ready(cls, data, millions, program=None):
+        """The lake of so many million rows, a tenth of them on the newest day."""
+        data = data or CACHE / f"lake-{millions * 1_000_000}"
+        lake, mark = cls(data, millions), data / "filled"
+        size = [lake.rows, lake.visitors, lake.days, lake.busiest]
         if mark.is_file():
-            if json.loads(mark.read_text()) != list(size):
+            if json.loads(mark.read_text()) != size:
                 sys.exit(f"{data} holds another lake: give another --data")
             return lake
         if data.exists():
