@@ -97,6 +97,7 @@ pub mod lake {
     pub mod sketches;
     pub mod sql;
     pub mod schema;
+    pub mod texts;
     pub mod suppressions;
     pub mod audience;
     pub mod functions;

@@ -56,7 +56,7 @@ impl AsyncFileReader for StoredFile {
 }
 
 /// Read at once from a file's end: 44 columns of some 100 bytes in each of 8 row groups are 35 KiB.
-const FOOTER_BYTES: usize = 64 << 10;
+pub const FOOTER_BYTES: usize = 64 << 10;
 
 /// Rows of a file in the table's own schema: a column that an older version did not write is null.
 pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {

@@ -6,6 +6,7 @@
 //! writes.
 
 use super::columns::{DAY, TableName, arrow_field, arrow_schema};
+use super::read::FOOTER_BYTES;
 use super::table::LiveFile;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
@@ -30,7 +31,8 @@ use std::sync::Arc;
 pub struct Scan {
     place: ObjectStoreUrl,
     schema: TableSchema,
-    files: Vec<PartitionedFile>,
+    /// And how many rows each holds.
+    files: Vec<(PartitionedFile, Precision<usize>)>,
     /// Rows lie by what is asked for.
     is_in_order: bool,
 }
@@ -50,12 +52,16 @@ impl TableProvider for Scan {
             let schema = projection.map_or_else(|| Ok(schema.clone()), |columns| schema.project(columns).map(Arc::new))?;
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let statistics = rows_of(self.schema.table_schema(), files.iter().map(rows));
-        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+        let mut statistics = Statistics::new_unknown(self.schema.table_schema());
+        // So that `count(*)` opens none.
+        statistics.num_rows = files.iter().fold(Precision::Exact(0), |sum, (_, rows)| sum.add(rows));
+        let files = files.into_iter().map(|(file, _)| file).collect();
+        let threads = state.config().target_partitions();
+        let groups = FileGroup::new(parts(files, threads)).split_files(threads);
         // Filters are answered while pages are read, and the other columns read just where they hold: pays where that
         // is in few places, costs elsewhere.
         let skips_pages = self.is_in_order || filters.iter().any(is_of_an_id);
-        let source = ParquetSource::new(self.schema.clone()).with_pushdown_filters(skips_pages);
+        let source = ParquetSource::new(self.schema.clone()).with_pushdown_filters(skips_pages).with_metadata_size_hint(FOOTER_BYTES);
         let scan = FileScanConfigBuilder::new(self.place.clone(), Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)
@@ -107,12 +113,10 @@ impl Scan {
         let files = files
             .iter()
             .map(|file| {
-                let statistics = rows_of(&file_schema, [file.rows.map_or(Precision::Absent, Precision::Exact)]);
                 let day = ScalarValue::try_from_string(file.day.clone(), &DataType::Date32)
                     .map_err(|error| internal_datafusion_err!("the file {} has no readable day: {error}", file.path))?;
-                Ok(PartitionedFile::new(file.path.clone(), file.bytes)
-                    .with_partition_values(vec![day])
-                    .with_statistics(Arc::new(statistics)))
+                let rows = file.rows.map_or(Precision::Absent, Precision::Exact);
+                Ok((PartitionedFile::new(file.path.clone(), file.bytes).with_partition_values(vec![day]), rows))
             })
             .collect::<Result<_>>()?;
         let schema = TableSchema::builder(file_schema).with_table_partition_cols(vec![Arc::new(arrow_field(&DAY))]).build();
@@ -120,12 +124,40 @@ impl Scan {
     }
 
     /// The files that can hold rows for `filters`.
-    fn files_for(&self, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
+    fn files_for(&self, filters: &[Expr]) -> Result<Vec<(PartitionedFile, Precision<usize>)>> {
         let days: Vec<Expr> = filters.iter().filter(|filter| of_day_alone(filter)).cloned().collect();
         let schema = DFSchema::try_from(Schema::new(vec![arrow_field(&DAY)]))?;
-        let kept = self.files.iter().map(|file| filter_partitioned_file(file.clone(), &days, &schema));
+        let kept = self.files.iter().map(|(file, rows)| {
+            let kept = filter_partitioned_file(file.clone(), &days, &schema)?;
+            Ok(kept.map(|file| (file, *rows)))
+        });
         kept.filter_map(Result::transpose).collect()
     }
+}
+
+/// The files as `threads` readers take them from one queue: the largest first, and none so large that the others would
+/// have nothing left to do beside its end. A newest day is often as large as all others of a week.
+fn parts(files: Vec<PartitionedFile>, threads: usize) -> Vec<PartitionedFile> {
+    let bytes: u64 = files.iter().map(|file| file.object_meta.size).sum();
+    let part_max = (bytes / (PARTS_A_THREAD * threads as u64)).max(PART_BYTES_MIN);
+    let mut parts: Vec<PartitionedFile> = files.into_iter().flat_map(|file| cut(file, part_max)).collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.effective_size()));
+    parts
+}
+
+/// At its end the last thread is alone for a fourth of its own share at most.
+const PARTS_A_THREAD: u64 = 4;
+/// Two row groups, as a rule: a part opens its file, and reads its footer, by itself.
+const PART_BYTES_MIN: u64 = 32 << 20;
+
+/// A file in equal ranges of at most `part_max` bytes. A row group is of the range that it begins in.
+fn cut(file: PartitionedFile, part_max: u64) -> impl Iterator<Item = PartitionedFile> {
+    let bytes = file.object_meta.size;
+    let count = bytes.div_ceil(part_max).max(1);
+    (0..count).map(move |part| {
+        let at = |part: u64| i64::try_from(bytes * part / count).unwrap_or(i64::MAX);
+        if count == 1 { file.clone() } else { file.clone().with_range(at(part), at(part + 1)) }
+    })
 }
 
 /// The URL under which a table's store is registered: each table has its own.
@@ -154,15 +186,4 @@ fn is_of_an_id(filter: &Expr) -> bool {
         Expr::InList(list) => !list.negated && is_id(&list.expr),
         _ => false,
     }
-}
-
-fn rows(file: &PartitionedFile) -> Precision<usize> {
-    file.statistics.as_ref().map_or(Precision::Absent, |statistics| statistics.num_rows)
-}
-
-/// What is known of files before they are opened: how many rows they hold, so that `count(*)` opens none.
-fn rows_of(schema: &SchemaRef, rows: impl IntoIterator<Item = Precision<usize>>) -> Statistics {
-    let mut statistics = Statistics::new_unknown(schema);
-    statistics.num_rows = rows.into_iter().fold(Precision::Exact(0), |sum, rows| sum.add(&rows));
-    statistics
 }

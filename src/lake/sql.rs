@@ -10,13 +10,14 @@ use super::columns::TableName;
 use super::functions;
 use super::schema::LakeSchema;
 use super::table::{Table, TableError};
+use super::texts;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -126,7 +127,8 @@ impl Session {
             .with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes)))
             .with_disk_manager_builder(disk)
             .build_arc()?;
-        let context = SessionContext::new_with_config_rt(config, runtime);
+        let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+        let context = SessionContext::new_with_state(state.with_physical_optimizer_rules(texts::rules()).build());
         context.register_udaf(functions::visitors());
         context.register_udaf(functions::merge_visitors());
         context.register_udf(functions::estimate());
