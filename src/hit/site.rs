@@ -26,6 +26,11 @@ impl SiteKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The text itself, which all that count by site share.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
 }
 
 impl fmt::Display for SiteKey {

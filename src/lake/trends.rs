@@ -2,8 +2,8 @@
 //!
 //! Knows the dimensions and Apache DataSketches' HLL. Promises: at most 1,000 values a dimension,
 //! site and hour whenever they are taken, the most frequent ones, the rest under `(other)`, so that totals stay
-//! whole; a sketch is fed with the bytes of `visitor_id`, so that other languages merge it. Holds 96 MiB and
-//! says when it is full. Never holds a visitor's id itself.
+//! whole; a sketch is fed with the bytes of `visitor_id`, so that other languages merge it. Holds 96 MiB, 192 at the
+//! very most, and says when it is full. Never holds a visitor's id itself.
 
 use super::columns::{TableName, arrow_schema};
 use super::vocabulary::{BEYOND, Ids, NONE, Word};
@@ -16,8 +16,9 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datasketches::hash::value::raw_bytes;
 use datasketches::hll::{Coupon, HllSketch, HllType};
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// What a row of `trends` counts by.
@@ -168,9 +169,35 @@ type Values = HashMap<Box<str>, u32>;
 struct Known {
     /// A site's hour. No number is given twice, or a row counted meanwhile would go astray.
     slots: HashMap<(u64, u16, Hour), u32>,
-    next: u32,
     last: Option<((u64, u16, Hour), u32)>,
-    cells: [HashMap<u64, u32>; Dimension::ALL.len()],
+    /// The first slot that is known still.
+    first: u32,
+    /// Of each slot its cells, by dimension and numbers. A table each: of 10,000 sites' cells those of one lie in a few
+    /// lines of memory, where in common tables each of a row's fourteen would lie in a line of its own.
+    cells: Vec<HashTable<Place>>,
+    hasher: DefaultHashBuilder,
+    /// Cells of all slots.
+    count: usize,
+}
+
+/// Where a cell is: its dimension and numbers, 36 bits, and its place in the other 28. There are never so many cells.
+#[derive(Clone, Copy)]
+struct Place(u64);
+
+impl Place {
+    const BITS: u32 = 28;
+
+    fn of(key: u64, at: u32) -> Option<Self> {
+        (at >> Self::BITS == 0).then_some(Self(key << Self::BITS | u64::from(at)))
+    }
+
+    const fn key(self) -> u64 {
+        self.0 >> Self::BITS
+    }
+
+    const fn at(self) -> u32 {
+        (self.0 & ((1 << Self::BITS) - 1)) as u32
+    }
 }
 
 /// Rows whose cells are known and wait for their turn: taken dimension by dimension and in each site by site, the
@@ -187,9 +214,9 @@ struct Waiting {
 /// Half of what `Option<u32>` takes.
 const NO_CELL: u32 = u32::MAX;
 
-/// 32 Ki rows: an addend of 16 bytes, 8 of a slot and 16 cells of 4 are 3 MiB. Of 1,000 sites some 30 rows each:
-/// their cells come from memory once in 30 rows.
-const WAITING_MAX: usize = 32 << 10;
+/// 64 Ki rows: an addend of 16 bytes, 8 of a slot and 16 cells of 4 are 6 MiB. Of 1,000 sites some 60 rows each:
+/// their cells come from memory once in 60 rows.
+const WAITING_MAX: usize = 64 << 10;
 
 /// A row may make 16 sketches of two visitors each.
 const ROW_GROWTH_MAX: usize = Dimension::ALL.len() * sketch_bytes(2);
@@ -218,8 +245,10 @@ const VALUES_HELD: usize = 4 * VALUES_MAX;
 
 /// 10,000 sites and hours with many values each are written in several turns, for rows of one key add up.
 const HELD_MAX: usize = 96 << 20;
+/// What waits may make of it at the very most: each row two visitors of each of its cells.
+const GROWN_MAX: usize = 2 * HELD_MAX;
 
-/// Rows are counted by numbers up to here: 1 Mi entries of 14 bytes, 24 MiB.
+/// Rows are counted by numbers up to here: 1 Mi entries of 9 bytes in tables half full, 18 MiB.
 const KNOWN_MAX: usize = 1 << 20;
 
 impl Trends {
@@ -243,7 +272,7 @@ impl Trends {
         let places = Dimension::ALL.map(|dimension| self.place(record, ids, slot, dimension));
         self.waiting.push(slot, Addend::of(record), places);
         let rows = self.waiting.addends.len();
-        if rows >= WAITING_MAX || self.held + rows * ROW_GROWTH_MAX >= HELD_MAX {
+        if rows >= WAITING_MAX || self.held + rows * ROW_GROWTH_MAX >= GROWN_MAX {
             self.held += self.waiting.settle(&mut self.cells);
         }
     }
@@ -252,13 +281,13 @@ impl Trends {
     /// has no value.
     fn place(&mut self, record: &Record<'_>, ids: &Ids, slot: u32, dimension: Dimension) -> Option<u32> {
         let numbers = dimension.numbers(record, ids)?;
-        let key = u64::from(slot) << 32 | u64::from(numbers[0]) << 16 | u64::from(numbers[1]);
-        if let Some(at) = self.known.cells[dimension as usize].get(&key) {
-            return Some(*at);
+        let key = (dimension as u64) << 32 | u64::from(numbers[0]) << 16 | u64::from(numbers[1]);
+        if let Some(at) = self.known.find(slot, key) {
+            return Some(at);
         }
         let at = self.look_up(record, dimension)?;
         if numbers.iter().all(|number| *number != BEYOND) {
-            self.known.cells[dimension as usize].insert(key, at);
+            self.known.note(slot, key, at);
         }
         Some(at)
     }
@@ -410,22 +439,40 @@ impl Known {
         {
             return slot;
         }
-        if self.cells.iter().map(HashMap::len).sum::<usize>() + self.slots.len() > KNOWN_MAX {
+        if self.count + self.slots.len() > KNOWN_MAX {
             self.clear();
         }
-        let next = &mut self.next;
-        let slot = *self.slots.entry(key).or_insert_with(|| {
-            *next += 1;
-            *next
+        let Self { slots, first, cells, .. } = self;
+        let slot = *slots.entry(key).or_insert_with(|| {
+            cells.push(HashTable::new());
+            // Fewer than `KNOWN_MAX`.
+            *first + (cells.len() - 1) as u32
         });
         self.last = Some((key, slot));
         slot
     }
 
+    fn find(&self, slot: u32, key: u64) -> Option<u32> {
+        let cells = self.cells.get(slot.checked_sub(self.first)? as usize)?;
+        cells.find(self.hasher.hash_one(key), |place| place.key() == key).map(|place| place.at())
+    }
+
+    /// Notes where the cell of `key` is, which was not found; but for a slot that is not known any more.
+    fn note(&mut self, slot: u32, key: u64, at: u32) {
+        let Self { first, cells, hasher, count, .. } = self;
+        let cells = slot.checked_sub(*first).and_then(|at| cells.get_mut(at as usize));
+        if let (Some(cells), Some(place)) = (cells, Place::of(key, at)) {
+            cells.insert_unique(hasher.hash_one(key), place, |place| hasher.hash_one(place.key()));
+            *count += 1;
+        }
+    }
+
     fn clear(&mut self) {
+        self.first += self.cells.len() as u32;
         self.slots.clear();
         self.last = None;
-        self.cells.iter_mut().for_each(HashMap::clear);
+        self.cells.clear();
+        self.count = 0;
     }
 }
 

@@ -183,11 +183,14 @@ impl Collector {
     pub fn collect(&self, hit: RawHit<'_>) -> Verdict {
         let hour = hit.received_at.hour();
         self.judge.borrow_mut().weigh(hit, |weighed| {
-            let key = weighed.site.map_or(UNKNOWN_SITE, |site| site.key.as_str());
             let end = match (weighed.site, weighed.kept) {
                 (Some(site), Ok(kept)) => self.keep(site, kept),
-                (_, Err(reason)) => self.end(key, hour, Outcome::Refused(reason)),
-                (None, Ok(_)) => self.end(key, hour, Outcome::Refused(Reason::UnknownSite)),
+                (Some(site), Err(reason)) => self.end(&site.key, hour, Outcome::Refused(reason)),
+                (None, kept) => {
+                    let outcome = Outcome::Refused(kept.err().unwrap_or(Reason::UnknownSite));
+                    self.intake.tally_named(UNKNOWN_SITE, hour, outcome);
+                    End::Known(outcome)
+                }
             };
             Verdict { end, changes: weighed.changes }
         })
@@ -195,7 +198,7 @@ impl Collector {
 
     /// Counts hits that never became one: a body that cannot be read.
     pub fn refuse_unread(&self, received_at: Moment) {
-        self.intake.tally(UNKNOWN_SITE, received_at.hour(), Outcome::Refused(Reason::BadRequest));
+        self.intake.tally_named(UNKNOWN_SITE, received_at.hour(), Outcome::Refused(Reason::BadRequest));
     }
 
     /// Waits until the end is known. Only then may the hit be answered.
@@ -215,20 +218,20 @@ impl Collector {
                     tokio::time::sleep(REPEAT_LOOK_EVERY).await;
                 }
                 let outcome = if fate == Some(true) { Outcome::Duplicate } else { Outcome::Failed };
-                self.intake.tally(site.as_str(), hour, outcome);
+                self.intake.tally(&site, hour, outcome);
                 outcome
             }
         }
     }
 
-    fn end(&self, site: &str, hour: Hour, outcome: Outcome) -> End {
+    fn end(&self, site: &SiteKey, hour: Hour, outcome: Outcome) -> End {
         self.intake.tally(site, hour, outcome);
         End::Known(outcome)
     }
 
     fn keep(&self, site: &Site, kept: Kept<'_>) -> End {
         let record = kept.interaction.record();
-        let (key, hour) = (site.key.as_str(), record.received_at.hour());
+        let (key, hour) = (&site.key, record.received_at.hour());
         let mut noted = None;
         if let Some(sought) = kept.own_id {
             match self.book.repeats.look(sought, record.received_at) {
@@ -238,7 +241,7 @@ impl Collector {
             }
         }
         let ticket = match kept.person {
-            None => self.intake.append(&kept.interaction, noted),
+            None => self.intake.append(key, &kept.interaction, noted),
             Some(person) => self.intake.append_after(&site.key, person, &kept.interaction, noted),
         };
         if let Some(ticket) = ticket {

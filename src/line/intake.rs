@@ -6,7 +6,7 @@
 //! woken by it. Promises: a ticket says "durable" only after
 //! the journal said so; a group that failed is failed for all its hits, and none of it is in the lake;
 //! the ledger counts a group when it is durable, by counts made with its very frames; the board is told
-//! every 100 ms, of nothing that failed. An identify call's row waits until its person is on disk, and is
+//! within a second, of nothing that failed. An identify call's row waits until its person is on disk, and is
 //! then put into the group being filled; where that fails, the hit does. Limits: a group of at
 //! most 8 MiB, beyond which hits fail at once, since the disk is far behind.
 
@@ -166,7 +166,7 @@ impl Intake {
 
     /// Puts an interaction into the group being filled. `None` where the group is full: the disk is far
     /// behind, and the hit fails.
-    pub fn append(&self, interaction: &Interaction<'_>, noted: Option<Noted>) -> Option<Ticket> {
+    pub fn append(&self, site: &SiteKey, interaction: &Interaction<'_>, noted: Option<Noted>) -> Option<Ticket> {
         let mut group = self.filling.borrow_mut();
         if group.frames.len() > GROUP_BYTES_MAX {
             return None;
@@ -177,14 +177,19 @@ impl Intake {
         frame::write_interaction(interaction, &mut group.frames);
         group.noted.extend(noted);
         let record = interaction.record();
-        ledger::add_stored(&mut group.stored, &mut self.names.borrow_mut(), record);
+        ledger::add_stored(&mut group.stored, record, || site.shared());
         self.portion.borrow_mut().count(record);
         Some(Ticket(group.fate.clone()))
     }
 
     /// Counts a hit that ended without a row; written to the journal within 100 ms.
-    pub fn tally(&self, site: &str, hour: Hour, outcome: Outcome) {
-        ledger::add_to(&mut self.tallies.borrow_mut(), &mut self.names.borrow_mut(), (site, hour), outcome, 1);
+    pub fn tally(&self, site: &SiteKey, hour: Hour, outcome: Outcome) {
+        ledger::add_to(&mut self.tallies.borrow_mut(), (site.as_str(), hour), (outcome, 1), || site.shared());
+    }
+
+    /// The same of a site by its name alone.
+    pub fn tally_named(&self, site: &str, hour: Hour, outcome: Outcome) {
+        ledger::add_to(&mut self.tallies.borrow_mut(), (site, hour), (outcome, 1), || self.names.borrow_mut().of(site));
     }
 
     /// Sends groups to the journal, one at a time, for as long as it lives. To be polled on the worker.
@@ -206,7 +211,7 @@ impl Intake {
                     self.repeats.settle(noted, false);
                 }
                 if let Some(record) = framed.record() {
-                    self.tally(record.text(Text::Site), record.received_at.hour(), Outcome::Failed);
+                    self.tally_named(record.text(Text::Site), record.received_at.hour(), Outcome::Failed);
                 }
                 fate.settle(false);
             }
@@ -224,7 +229,7 @@ impl Intake {
         group.frames.extend_from_slice(framed.bytes());
         group.noted.extend(noted);
         group.fates.push(fate.clone());
-        ledger::add_stored(&mut group.stored, &mut self.names.borrow_mut(), &record);
+        ledger::add_stored(&mut group.stored, &record, || self.names.borrow_mut().of(record.text(Text::Site)));
         self.portion.borrow_mut().count(&record);
         true
     }
@@ -330,12 +335,12 @@ impl Intake {
         if !self.is_failing.replace(true) {
             tracing::error!(worker = self.worker, "the journal takes no hits: they are answered 503 until it does");
         }
-        // What failed must not show: with it goes what came since the board was last told.
+        // What failed must not show: with it goes what the board was not told yet, a second's at most.
         self.portion.borrow_mut().drop_all();
         let mut unwritten = self.unwritten.borrow_mut();
         ledger::merge(&mut unwritten, std::mem::take(&mut group.tallies));
         for ((site, hour), account) in &group.stored {
-            ledger::add_to(&mut unwritten, &mut self.names.borrow_mut(), (site, *hour), Outcome::Failed, account.ends.of(Outcome::Stored));
+            ledger::add_to(&mut unwritten, (site, *hour), (Outcome::Failed, account.ends.of(Outcome::Stored)), || site.clone());
         }
         self.ledger.show_unwritten(self.worker, unwritten.clone());
     }
