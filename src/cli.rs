@@ -13,6 +13,7 @@ use crate::desk::maintain::{Extent, MaintainError, Maintenance};
 use crate::desk::people_table;
 use crate::desk::query::{self, Format, QueryError};
 use crate::desk::report;
+use crate::desk::share::Shelf;
 use crate::desk::verify;
 use crate::hit::clock::Clock;
 use crate::journal::folder;
@@ -26,6 +27,7 @@ use crate::site_add::{self, AddError, NewSite};
 use crate::subject::{self, SubjectOptions};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -126,7 +128,7 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Read the whole lake, journal and audit log and prove that counts, checksums, ledger and chain agree.
+    /// Read the whole lake, journal and audit log and prove that counts, checksums, ledger, chain and what was shared agree.
     Verify {
         #[command(flatten)]
         place: Place,
@@ -376,7 +378,8 @@ fn verify(config: &Config) -> Result<(), Failure> {
         progress.set_length(of as u64);
         progress.set_position(done as u64);
     };
-    let verified = async_runtime()?.block_on(verify::verify(&config.lake, &config.data_dir.join("journal"), (&config.sites, Clock::system().now()), &mut tell))?;
+    let now = Clock::system().now();
+    let verified = async_runtime()?.block_on(verify::verify(&config.lake, &config.data_dir.join("journal"), (&config.sites, now), &mut tell))?;
     progress.finish_and_clear();
     let mut out = io::stdout().lock();
     for fact in &verified.facts {
@@ -391,11 +394,18 @@ fn verify(config: &Config) -> Result<(), Failure> {
         }
         Err(error) => faults.push(error.to_string()),
     }
+    let mut left = BTreeMap::new();
     match audit::verify_folder(&config.data_dir) {
-        Ok(Some(audit)) => writeln!(out, "audit log: {} entries, head {}", audit.entries, audit.head)?,
+        Ok(Some(audit)) => {
+            writeln!(out, "audit log: {} entries, head {}", audit.entries, audit.head)?;
+            left = audit.shared;
+        }
         Ok(None) => writeln!(out, "audit log: there is none here")?,
         Err(error) => faults.push(error.to_string()),
     }
+    let (weeks, more) = Shelf::of(&config.lake).verify(&left, &config.sites, now)?;
+    writeln!(out, "shared weeks: {weeks}; {} were given out by this collector", left.len())?;
+    faults.extend(more);
     match suppressions::in_force(&config.data_dir, &config.lake)?.unreadable() {
         0 => {}
         lines => faults.push(format!("{lines} lines of the suppressions were changed, or written under another secret")),

@@ -15,6 +15,7 @@ use crate::journal::folder;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -250,16 +251,20 @@ pub struct Verified {
     pub entries: u64,
     /// The SHA-256 of the last line: whoever keeps it sees later whether entries were taken away.
     pub head: String,
+    /// The digest of each week that was shared, by site and week.
+    pub shared: BTreeMap<(String, String), String>,
 }
 
 /// Reads a whole log and proves that no byte of it was changed.
 pub fn verify(log: &[u8], public_key: &[u8]) -> Result<Verified, AuditError> {
-    let mut chain = Chain::default();
+    let (mut chain, mut shared) = (Chain::default(), BTreeMap::new());
     for line in log.split_inclusive(|byte| *byte == b'\n') {
         let Some(line) = line.strip_suffix(b"\n") else { return Err(chain.broken("it is not whole")) };
-        chain.take(line, public_key)?;
+        if let Event::Shared { site, week, published_sha256, .. } = chain.take(line, public_key)?.event {
+            shared.insert((site, week), published_sha256);
+        }
     }
-    Ok(Verified { entries: chain.entries, head: hex(&chain.head) })
+    Ok(Verified { entries: chain.entries, head: hex(&chain.head), shared })
 }
 
 /// Verifies the log of a data folder; `None` where there is none.

@@ -300,16 +300,43 @@ impl Shelf {
         }
     }
 
-    /// Removes what is past the term of its site's trends, and what a crash left; says how many weeks went. A
-    /// site that the settings do not name (any more) has the longest term there is.
+    /// Proves that weeks are as they left: `left` are the digests of those that did, by site and week. Gives how many
+    /// weeks lie here, and a line of each that is missing before its term, was changed or cannot be read. What another
+    /// collector of this lake published has to be readable: its digest is in that one's log.
+    pub fn verify(&self, left: &BTreeMap<(String, String), String>, sites: &[Site], now: Moment) -> io::Result<(usize, Vec<String>)> {
+        let (mut count, mut faults) = (0, Vec::new());
+        for folder in entries(&self.folder)? {
+            let site = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            for path in entries(&folder)? {
+                let Some(week) = week_of(&path) else { continue };
+                count += 1;
+                match self.read(&site, week) {
+                    Ok(Some(frozen)) if left.get(&(site.clone(), week.to_string())).is_none_or(|sha256| *sha256 == frozen.sha256) => {}
+                    Ok(Some(_)) => faults.push(format!("{}: it is not what left the first time: put it back from a copy", path.display())),
+                    // Maintenance was there in between.
+                    Ok(None) => count -= 1,
+                    Err(error) => faults.push(format!("{}: {error}", path.display())),
+                }
+            }
+        }
+        for (site, week) in left.keys() {
+            let Some(week) = Week::parse(week) else { continue };
+            let path = self.path(site, week);
+            if !week.is_past(keep_seconds(site, sites), now) && !path.try_exists()? {
+                faults.push(format!("{}: it was published and is not there any more: put it back from a copy", path.display()));
+            }
+        }
+        Ok((count, faults))
+    }
+
+    /// Removes what is past the term of its site's trends, and what a crash left; says how many weeks went.
     pub fn retain(&self, sites: &[Site], now: Moment) -> io::Result<usize> {
-        let longest = sites.iter().map(|site| site.trends_keep_seconds).max().unwrap_or(0).max(5 * 366 * 86_400);
         let mut removed = 0;
         for folder in entries(&self.folder)? {
             let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let keep = sites.iter().find(|site| site.key.as_str() == name).map_or(longest, |site| site.trends_keep_seconds);
+            let keep = keep_seconds(name, sites);
             for path in entries(&folder)? {
-                let week = path.file_name().and_then(|name| name.to_str()).and_then(|name| Week::parse(name.strip_suffix(".json")?));
+                let week = week_of(&path);
                 let is_draft = path.extension().is_some_and(|ending| ending == "draft");
                 if is_draft && is_old(&path)? || week.is_some_and(|week| week.is_past(keep, now)) {
                     std::fs::remove_file(&path)?;
@@ -324,6 +351,17 @@ impl Shelf {
     fn path(&self, site: &str, week: Week) -> PathBuf {
         self.folder.join(site).join(format!("{week}.json"))
     }
+}
+
+/// How long a site's weeks are kept. One that the settings do not name (any more) has the longest term there is.
+fn keep_seconds(site: &str, sites: &[Site]) -> i64 {
+    let longest = sites.iter().map(|site| site.trends_keep_seconds).max().unwrap_or(0).max(5 * 366 * 86_400);
+    sites.iter().find(|other| other.key.as_str() == site).map_or(longest, |site| site.trends_keep_seconds)
+}
+
+/// The week whose file this is.
+fn week_of(path: &Path) -> Option<Week> {
+    Week::parse(path.file_name()?.to_str()?.strip_suffix(".json")?)
 }
 
 fn frozen(bytes: &[u8]) -> io::Result<Frozen> {
@@ -351,6 +389,7 @@ mod tests {
     use super::{Cell, Shelf, Table, Tables, Week};
     use crate::hit::clock::{Day, Moment};
     use crate::hit::site::Site;
+    use std::collections::BTreeMap;
 
     const HOUR: i64 = 3_600;
     const DAY: i64 = 24 * HOUR;
@@ -371,6 +410,32 @@ mod tests {
         assert_eq!((newest(8 * DAY), newest(8 * DAY - 1)), (week, Week { monday: Day(week.monday.0 - 7) }), "a day after its end");
         assert!(week.is_settled(MONDAY.plus_seconds(80 * DAY)) && !week.is_settled(MONDAY.plus_seconds(8 * DAY - 1)));
         assert!(week.is_past(10 * DAY, MONDAY.plus_seconds(10 * DAY)) && !week.is_past(10 * DAY, MONDAY.plus_seconds(10 * DAY - 1)));
+    }
+
+    #[test]
+    fn what_left_is_there_as_it_was_until_its_term() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shelf, site, week) = (Shelf::of(folder.path()), Site::sample(), Week::parse("2026-W47").unwrap());
+        let verified = |left: &BTreeMap<(String, String), String>, days| shelf.verify(left, std::slice::from_ref(&site), MONDAY.plus_seconds(days * DAY)).unwrap();
+        let mut left = BTreeMap::new();
+        assert_eq!(verified(&left, 10), (0, vec![]), "a lake of which nothing left");
+        let key = ("acme".to_owned(), "2026-W47".to_owned());
+        left.insert(key.clone(), shelf.keep(&site, week, Tables::new(), MONDAY).unwrap().sha256);
+        shelf.keep(&site, Week::parse("2026-W46").unwrap(), Tables::new(), MONDAY).unwrap();
+        assert_eq!(verified(&left, 10), (2, vec![]), "one is another collector's");
+        let path = folder.path().join("_shared/acme/2026-W47.json");
+        let whole = std::fs::read_to_string(&path).unwrap();
+        for (bytes, told) in [(Some(whole.replace("2026-11-16T", "2026-11-17T")), "not what left"), (Some(whole[..9].to_owned()), "not what was written"), (None, "not there any more")] {
+            match bytes {
+                Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            let (_, faults) = verified(&left, 10);
+            assert!(faults.len() == 1 && faults[0].contains("2026-W47.json") && faults[0].contains(told), "{faults:?}");
+        }
+        assert_eq!(verified(&left, site.trends_keep_seconds / DAY), (1, vec![]), "its term is over");
+        std::fs::write(&path, whole).unwrap();
+        assert_eq!(verified(&left, 10), (2, vec![]));
     }
 
     #[test]

@@ -106,11 +106,16 @@ fn nine_people_are_in_no_cell_and_in_no_difference_of_two() {
     assert_eq!((ask().status, ask().text().contains("not what left the first time")), (503, true));
     std::fs::remove_file(&shelf).unwrap();
     assert_eq!((ask().status, ask().text().contains("could be subtracted")), (503, true));
-    std::fs::write(&shelf, published).unwrap();
+    std::fs::write(&shelf, &published).unwrap();
     assert_eq!(ask().body, first.body);
     program.stop();
     let verified = home.run_here(&["verify"]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    assert!(String::from_utf8_lossy(&verified.stdout).contains("shared weeks: 1; 1 were given out by this collector"));
+    std::fs::write(&shelf, published.replacen("40", "50", 1)).unwrap();
+    let verified = home.run_here(&["verify"]);
+    let told = String::from_utf8_lossy(&verified.stderr);
+    assert!(!verified.status.success() && told.contains(&format!("{week}.json: it is not what left the first time")), "{told}");
 }
 
 #[test]
