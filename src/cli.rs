@@ -7,6 +7,7 @@
 use crate::app::{self, AppError};
 use crate::config::{self, Config, ConfigError};
 use crate::desk::audit;
+use crate::desk::book::Book;
 use crate::desk::erasure::LookedThrough;
 use crate::desk::import::{self, Import};
 use crate::desk::maintain::{Extent, MaintainError, Maintenance};
@@ -27,7 +28,6 @@ use crate::site_add::{self, AddError, NewSite};
 use crate::subject::{self, SubjectOptions};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -394,17 +394,14 @@ fn verify(config: &Config) -> Result<(), Failure> {
         }
         Err(error) => faults.push(error.to_string()),
     }
-    let mut left = BTreeMap::new();
-    match audit::verify_folder(&config.data_dir) {
-        Ok(Some(audit)) => {
-            writeln!(out, "audit log: {} entries, head {}", audit.entries, audit.head)?;
-            left = audit.shared;
-        }
+    let mut book = Book::default();
+    match audit::verify_folder(&config.data_dir, &mut |entry| book.note(entry)) {
+        Ok(Some(audit)) => writeln!(out, "audit log: {} entries, head {}", audit.entries, audit.head)?,
         Ok(None) => writeln!(out, "audit log: there is none here")?,
         Err(error) => faults.push(error.to_string()),
     }
-    let (weeks, more) = Shelf::of(&config.lake).verify(&left, &config.sites, now)?;
-    writeln!(out, "shared weeks: {weeks}; {} were given out by this collector", left.len())?;
+    let (weeks, more) = Shelf::of(&config.lake).verify(&book.shared, &config.sites, now)?;
+    writeln!(out, "shared weeks: {weeks}; {} were given out by this collector", book.shared.len())?;
     faults.extend(more);
     match suppressions::in_force(&config.data_dir, &config.lake)?.unreadable() {
         0 => {}

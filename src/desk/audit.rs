@@ -15,7 +15,6 @@ use crate::journal::folder;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -251,24 +250,20 @@ pub struct Verified {
     pub entries: u64,
     /// The SHA-256 of the last line: whoever keeps it sees later whether entries were taken away.
     pub head: String,
-    /// The digest of each week that was shared, by site and week.
-    pub shared: BTreeMap<(String, String), String>,
 }
 
-/// Reads a whole log and proves that no byte of it was changed.
-pub fn verify(log: &[u8], public_key: &[u8]) -> Result<Verified, AuditError> {
-    let (mut chain, mut shared) = (Chain::default(), BTreeMap::new());
+/// Reads a whole log and proves that no byte of it was changed; `note` is told of every entry.
+pub fn verify(log: &[u8], public_key: &[u8], note: &mut dyn FnMut(Entry)) -> Result<Verified, AuditError> {
+    let mut chain = Chain::default();
     for line in log.split_inclusive(|byte| *byte == b'\n') {
         let Some(line) = line.strip_suffix(b"\n") else { return Err(chain.broken("it is not whole")) };
-        if let Event::Shared { site, week, published_sha256, .. } = chain.take(line, public_key)?.event {
-            shared.insert((site, week), published_sha256);
-        }
+        note(chain.take(line, public_key)?);
     }
-    Ok(Verified { entries: chain.entries, head: hex(&chain.head), shared })
+    Ok(Verified { entries: chain.entries, head: hex(&chain.head) })
 }
 
-/// Verifies the log of a data folder; `None` where there is none.
-pub fn verify_folder(data_dir: &Path) -> Result<Option<Verified>, AuditError> {
+/// Verifies the log of a data folder, and tells `note` of every entry; `None` where there is none.
+pub fn verify_folder(data_dir: &Path, note: &mut dyn FnMut(Entry)) -> Result<Option<Verified>, AuditError> {
     let folder = data_dir.join("subjects");
     let log = match std::fs::read(folder.join("audit.ndjson")) {
         Ok(log) => log,
@@ -277,7 +272,7 @@ pub fn verify_folder(data_dir: &Path) -> Result<Option<Verified>, AuditError> {
     };
     let seed = std::fs::read(folder.join("audit.key"))?;
     let key = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| AuditError::Key)?;
-    verify(&log, key.public_key().as_ref()).map(Some)
+    verify(&log, key.public_key().as_ref(), note).map(Some)
 }
 
 const OPENING: &str = "{\"body\":";
@@ -411,7 +406,7 @@ mod tests {
         let (_, entries) = open(&folder);
         assert_eq!(entries.iter().skip(1).map(|entry| entry.event.clone()).collect::<Vec<_>>(), events());
         assert_eq!(entries.iter().map(|entry| (entry.number, entry.at)).collect::<Vec<_>>(), (0..5).map(|number| (number, NOW)).collect::<Vec<_>>());
-        assert_eq!(verify_folder(data.path()).unwrap().unwrap().entries, 5);
+        assert_eq!(verify_folder(data.path(), &mut |_| ()).unwrap().unwrap().entries, 5);
         for file in ["audit.key", "audit.ndjson"] {
             assert_eq!(std::fs::metadata(folder.join(file)).unwrap().permissions().mode() & 0o777, 0o600);
         }
@@ -422,20 +417,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         filled(folder.path());
         let (log, key) = (std::fs::read(folder.path().join("audit.ndjson")).unwrap(), public_key(folder.path()));
-        assert!(verify(&log, &key).is_ok());
+        assert!(verify(&log, &key, &mut |_| ()).is_ok());
         for at in 0..log.len() {
             for bit in 0..8 {
                 let mut flipped = log.clone();
                 flipped[at] ^= 1 << bit;
-                assert!(verify(&flipped, &key).is_err(), "byte {at}, bit {bit}");
+                assert!(verify(&flipped, &key, &mut |_| ()).is_err(), "byte {at}, bit {bit}");
             }
         }
         let whole: Vec<&[u8]> = log.split_inclusive(|byte| *byte == b'\n').collect();
         for at in 0..whole.len() - 1 {
             let without: Vec<u8> = whole.iter().enumerate().filter(|(line, _)| *line != at).flat_map(|(_, line)| line.to_vec()).collect();
-            assert!(verify(&without, &key).is_err(), "without entry {at}");
+            assert!(verify(&without, &key, &mut |_| ()).is_err(), "without entry {at}");
         }
-        assert!(matches!(verify(&log[..log.len() - 1], &key), Err(AuditError::Broken { entry: 4, .. })));
+        assert!(matches!(verify(&log[..log.len() - 1], &key, &mut |_| ()), Err(AuditError::Broken { entry: 4, .. })));
     }
 
     #[test]
@@ -450,7 +445,7 @@ mod tests {
             let (mut reopened, _) = open(folder.path());
             reopened.append(Event::Running { request: Id([5; 16]) }, NOW, &mut |_| {}).unwrap();
             let whole = ends.iter().filter(|end| **end <= length).count().max(1);
-            let verified = verify(&std::fs::read(&path).unwrap(), &key).unwrap();
+            let verified = verify(&std::fs::read(&path).unwrap(), &key, &mut |_| ()).unwrap();
             assert_eq!(verified.entries as usize, whole + 1, "cut at {length}");
         }
     }
@@ -486,6 +481,6 @@ mod tests {
         one.read_new(&mut |_| seen += 1).unwrap();
         assert_eq!(seen, 12, "both saw all six");
         let log = std::fs::read(folder.path().join("audit.ndjson")).unwrap();
-        assert_eq!(verify(&log, &public_key(folder.path())).unwrap().entries, 7);
+        assert_eq!(verify(&log, &public_key(folder.path()), &mut |_| ()).unwrap().entries, 7);
     }
 }

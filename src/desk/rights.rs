@@ -582,7 +582,7 @@ mod tests {
             assert_eq!((standing.restricted, standing.objected, standing.erased), (false, false, erased), "{kind}");
             assert_eq!(other.requests("acme").unwrap().len(), 2);
             assert!(other.requests("other").unwrap().is_empty());
-            assert!(verify_folder(&folder.path().join("data")).unwrap().is_some());
+            assert!(verify_folder(&folder.path().join("data"), &mut |_| ()).unwrap().is_some());
         }
     }
 
@@ -648,7 +648,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let rights = open_at(folder.path(), NOW);
         rights.ask(&ask(RequestKind::Erasure), NOW).unwrap();
-        let entries = || verify_folder(&folder.path().join("data")).unwrap().unwrap().entries;
+        let entries = || verify_folder(&folder.path().join("data"), &mut |_| ()).unwrap().unwrap().entries;
         let before = entries();
         for (days, more) in [(19, 0), (20, 1), (21, 1), (27, 1), (28, 2), (29, 2)] {
             rights.mend(NOW.plus_seconds(days * DAY)).unwrap();

@@ -83,8 +83,8 @@ pub fn open_table_folder(folder: &std::path::Path) -> std::result::Result<TableF
     Ok(TableFolder { files, root: Arc::new(Durable(LocalFileSystem::new())), url })
 }
 
-/// As much as a footer is asked for by (`read::FOOTER_BYTES`).
-const SMALL_BYTES: usize = 64 << 10;
+/// As much as is read at once, where it is asked for.
+pub const SMALL_BYTES: usize = 64 << 10;
 
 /// A local store whose writes are durable when they return.
 #[derive(Debug)]
