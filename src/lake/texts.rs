@@ -235,11 +235,12 @@ fn same(texts: &StringViewArray, text: &str) -> BooleanBuffer {
     let mut last = (0, false);
     BooleanBuffer::collect_bool(texts.len(), |row| {
         let view = texts.views()[row];
-        if !begins(view) {
+        // A null may have the view that its text had before.
+        if !begins(view) || texts.is_null(row) {
             return false;
         }
         if last.0 != view {
-            last = (view, texts.is_valid(row) && texts.value(row) == text);
+            last = (view, texts.value(row) == text);
         }
         last.1
     })
@@ -312,8 +313,8 @@ const fn place_of(view: u128) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{ByView, DIFFERENT_MAX, by_views, numbered, rules};
-    use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, UInt32Array};
-    use arrow::compute::take;
+    use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringViewArray, UInt32Array};
+    use arrow::compute::{nullif, take};
     use arrow::datatypes::{DataType, Field, Schema};
     use datafusion::execution::SessionStateBuilder;
     use datafusion::logical_expr::{Expr, col, lit, not};
@@ -324,6 +325,12 @@ mod tests {
 
     fn session() -> SessionContext {
         SessionContext::new_with_state(SessionStateBuilder::new().with_default_features().with_physical_optimizer_rules(rules()).build())
+    }
+
+    /// The rows with every `nth` text made null, its view left as it was.
+    fn with_nulls(rows: &RecordBatch, nth: usize) -> RecordBatch {
+        let nulls: BooleanArray = (0..rows.num_rows()).map(|row| Some(row % nth == 0)).collect();
+        RecordBatch::try_new(rows.schema(), vec![rows.column(0).clone(), nullif(rows.column(1), &nulls).unwrap()]).unwrap()
     }
 
     /// Rows that take their texts from a dictionary as Parquet's do: those of the same text have the same view.
@@ -371,18 +378,28 @@ mod tests {
             wanted in any::<prop::sample::Index>(),
             other in "[ab]{0,14}",
             cut in 0..100_usize,
+            nth in 1..4_usize,
         ) {
             let of: Vec<u32> = of.into_iter().map(|at| at % texts.len() as u32).collect();
             let rows = rows(&texts, &of);
             let cut = cut.min(rows.num_rows());
             let rows = rows.slice(cut, rows.num_rows() - cut);
+            let holed = with_nulls(&rows, nth);
             for text in [wanted.get(&texts).clone().unwrap_or_default(), other] {
-                for comparison in comparisons(&text) {
-                    let [by_views, whole] = both_ways(comparison.clone(), &rows);
+                for (comparison, rows) in comparisons(&text).into_iter().flat_map(|comparison| [(comparison.clone(), &rows), (comparison, &holed)]) {
+                    let [by_views, whole] = both_ways(comparison.clone(), rows);
                     prop_assert_eq!(by_views.as_boolean(), whole.as_boolean(), "{}", comparison);
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_null_that_had_a_text_does_not_answer_for_those_that_have_it() {
+        let rows = with_nulls(&rows(&[Some("an event of a long name".to_owned())], &[0, 0, 0]), 2);
+        let [by_views, whole] = both_ways(col("text").eq(view("an event of a long name")), &rows);
+        assert_eq!(by_views.as_boolean(), whole.as_boolean());
+        assert_eq!(by_views.as_boolean(), &BooleanArray::from(vec![None, Some(true), None]));
     }
 
     #[test]
