@@ -98,6 +98,7 @@ pub mod lake {
     pub mod sql;
     pub mod schema;
     pub mod texts;
+    pub mod days;
     pub mod suppressions;
     pub mod audience;
     pub mod functions;
@@ -109,6 +110,7 @@ pub mod lake {
     pub mod rewrite;
     pub mod order;
     pub mod scan;
+    pub mod ids;
     #[cfg(test)]
     pub mod sample;
     pub mod outcomes;

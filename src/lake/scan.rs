@@ -6,6 +6,7 @@
 //! writes.
 
 use super::columns::{DAY, TableName, arrow_field, arrow_schema};
+use super::ids;
 use super::read::FOOTER_BYTES;
 use super::table::LiveFile;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
@@ -102,7 +103,10 @@ impl Scan {
     /// a question over texts costs (`docs/decisions/0034`).
     pub fn viewed(name: TableName, files: &[LiveFile]) -> Result<Self> {
         let as_view = |field: &Arc<Field>| match field.data_type() {
-            DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+            DataType::Utf8 => {
+                let view = field.as_ref().clone().with_data_type(DataType::Utf8View);
+                Arc::new(if MADE_HERE.contains(&field.name().as_str()) { ids::marked(view) } else { view })
+            }
             _ => field.clone(),
         };
         let fields: Fields = arrow_schema(name).fields().iter().map(as_view).collect();
@@ -175,6 +179,8 @@ fn of_day_alone(filter: &Expr) -> bool {
 
 /// Columns of which a value is in few rows.
 const IDS: [&str; 3] = ["event_id", "visitor_id", "visit_id"];
+/// Columns of ids that were made here, which `hit::field::Id` holds: an event's may be any text of the sender's.
+const MADE_HERE: [&str; 2] = ["visitor_id", "visit_id"];
 
 /// Whether the filter asks for the rows of certain ids.
 fn is_of_an_id(filter: &Expr) -> bool {

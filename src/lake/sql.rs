@@ -7,7 +7,9 @@
 
 use super::audience::Audience;
 use super::columns::TableName;
+use super::days;
 use super::functions;
+use super::ids;
 use super::schema::LakeSchema;
 use super::table::{Table, TableError};
 use super::texts;
@@ -128,7 +130,9 @@ impl Session {
             .with_disk_manager_builder(disk)
             .build_arc()?;
         let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
-        let context = SessionContext::new_with_state(state.with_physical_optimizer_rules(texts::rules()).build());
+        let physical = texts::rules().into_iter().chain([days::rule()]).collect();
+        let state = state.with_optimizer_rules(ids::rules()).with_physical_optimizer_rules(physical);
+        let context = SessionContext::new_with_state(state.build());
         context.register_udaf(functions::visitors());
         context.register_udaf(functions::merge_visitors());
         context.register_udf(functions::estimate());
@@ -140,7 +144,7 @@ impl Session {
 /// The answer with texts as texts: inside they are views (`Scan::viewed`), which not every reader of an answer knows.
 fn plain(batches: SendableRecordBatchStream) -> SendableRecordBatchStream {
     let as_text = |field: &Arc<Field>| match field.data_type() {
-        DataType::Utf8View => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
+        DataType::Utf8View => Arc::new(Field::new(field.name(), DataType::Utf8, field.is_nullable())),
         _ => field.clone(),
     };
     let schema = Arc::new(Schema::new(batches.schema().fields().iter().map(as_text).collect::<Fields>()));
