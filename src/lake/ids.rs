@@ -12,8 +12,9 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ExprSchema, Result, exec_datafusion_err, internal_datafusion_err};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
-use datafusion::logical_expr::{Aggregate, ColumnarValue, Expr, LogicalPlan, Projection, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{Aggregate, ColumnarValue, Expr, LogicalPlan, Projection, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use datafusion::optimizer::{ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule};
+use std::iter;
 use std::sync::Arc;
 
 /// DataFusion's rules for plans, and ours before the one that makes `count(DISTINCT x)` a grouping.
@@ -52,7 +53,8 @@ impl OptimizerRule for ByBytes {
             return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
         }
         let new = Aggregate::try_new(aggregate.input.clone(), groups, counts)?;
-        let answers = aggregate.schema.iter().zip(new.schema.columns()).zip(is_grouped.into_iter().chain(is_counted.into_iter().map(|_| false)));
+        // After the groups come counts; and a grouping set, one expression, has columns of its own.
+        let answers = aggregate.schema.iter().zip(new.schema.columns()).zip(is_grouped.into_iter().chain(iter::repeat(false)));
         let answers = answers.map(|(((of, field), column), is_of_bytes)| {
             let answer = Expr::Column(column);
             let answer = if is_of_bytes { self.digits.call(vec![answer]) } else { answer };
@@ -152,7 +154,7 @@ fn bytes_of(texts: &StringViewArray) -> Result<Decimal128Array> {
     Ok(Decimal128Array::new(bytes.into(), texts.nulls().cloned()).with_data_type(NUMBER))
 }
 
-/// And back.
+/// An id's bytes to its digits.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Digits {
     signature: Signature,
@@ -195,7 +197,7 @@ impl ScalarUDFImpl for Digits {
     }
 
     /// Of ids again: who groups by what was grouped does it by bytes too.
-    fn return_field_from_args(&self, _: datafusion::logical_expr::ReturnFieldArgs<'_>) -> Result<FieldRef> {
+    fn return_field_from_args(&self, _: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         Ok(Arc::new(marked(Field::new(self.name(), DataType::Utf8View, true))))
     }
 }
@@ -249,7 +251,7 @@ mod tests {
     }
 
     /// Questions that group by ids or count different ones, with `id` for the column.
-    const QUESTIONS: [&str; 9] = [
+    const QUESTIONS: [&str; 11] = [
         "SELECT id AS who, count(*) FROM rows GROUP BY id ORDER BY id",
         "SELECT DISTINCT id AS who FROM rows ORDER BY 1",
         "SELECT n, count(DISTINCT id) AS kinds FROM rows GROUP BY n ORDER BY n",
@@ -258,6 +260,8 @@ mod tests {
         "SELECT first.who AS who, count(DISTINCT later.id) AS kinds FROM (SELECT id AS who, min(n) AS n FROM rows GROUP BY id) first JOIN rows later ON first.who = later.id AND first.n < later.n GROUP BY first.who ORDER BY 1",
         "SELECT max(who) AS who FROM (SELECT id AS who, n FROM rows GROUP BY id, n) WHERE who <> '00000000000000000000000000000000' GROUP BY who ORDER BY 1",
         "SELECT upper(id) AS who, count(DISTINCT concat(id, 'x')) AS kinds FROM rows GROUP BY id ORDER BY 1",
+        "SELECT n, count(DISTINCT id) AS kinds, count(*) FROM rows GROUP BY ROLLUP (n) ORDER BY 1",
+        "SELECT id AS who, n, count(DISTINCT id) AS kinds FROM rows GROUP BY CUBE (id, n) ORDER BY 1, 2, 3",
         "SELECT coalesce(id, 'nobody') AS who, count(*) FROM rows GROUP BY coalesce(id, 'nobody') ORDER BY 1",
     ];
 
@@ -286,7 +290,7 @@ mod tests {
     #[test]
     fn ids_alone_are_grouped_by_bytes() {
         let session = session(&texts(&[Some([1; 16])]));
-        for (question, is_by_bytes) in QUESTIONS.into_iter().zip([true, true, true, true, true, true, true, true, false]) {
+        for (question, is_by_bytes) in QUESTIONS.into_iter().zip([true, true, true, true, true, true, true, true, true, true, false]) {
             let plan = ask(&session, &format!("EXPLAIN {question}")).unwrap();
             assert_eq!(plan.contains("bytes_of_id"), is_by_bytes, "{plan}");
         }
