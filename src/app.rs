@@ -630,7 +630,8 @@ async fn remember_last_day(config: &Config, flusher: &Flusher, memories: (&Repea
 async fn open_flusher(config: &Config, folder: &DataFolder, ledger: &Arc<Ledger>, clock: &Clock) -> Result<Flusher, AppError> {
     let lake = Lake::open(&config.lake, &folder.node).await?;
     let (_, highest) = lake.committed().await?;
-    let shelf: Arc<dyn Shelf> = Arc::new(Directory::open(&config.data_dir.join("journal")).map_err(|reason| folder.failed(reason))?);
+    let shelf = Directory::open(&config.data_dir.join("journal")).map_err(|reason| folder.failed(reason))?;
+    let shelf: Arc<dyn Shelf> = Arc::new(shelf.past_the_cache(config.durability == Durability::Disk));
     let register = Register::open(shelf, config.journal_bytes_max, u64::try_from(highest).unwrap_or(0)).map_err(|reason| folder.failed(reason))?;
     Ok(Flusher { lake, register: Arc::new(register), journals: Vec::new(), ledger: ledger.clone(), figures: Arc::default(), clock: clock.clone() })
 }

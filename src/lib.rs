@@ -141,6 +141,7 @@ pub mod people {
 pub mod journal {
     pub mod replay;
     pub mod segment;
+    pub mod disk;
     pub mod folder;
     pub mod frame;
 }

@@ -10,17 +10,17 @@
 //! to the lake it is settled, cut and synced, so that both tables are loaded from the same bytes
 //! whatever happens between them. Starting after a crash and after a clean stop is the same:
 //! whatever lies there is sealed and waits for the lake. Limits: 64 MiB a segment, so that one is replayed in
-//! memory; space is set aside 4 MiB at a time, so that a sync need not change the file's length.
+//! memory.
 
+use super::disk::{SET_ASIDE_BYTES, SegmentOnDisk};
 use super::folder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
-const SET_ASIDE_BYTES: u64 = 4 << 20;
 pub const HEADER_LENGTH: usize = 32;
 const MAGIC: &[u8; 8] = b"CPJOURN1";
 
@@ -43,6 +43,8 @@ pub trait SegmentFile: Send {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Returns when all that was appended survives a power loss.
     fn sync(&mut self) -> io::Result<()>;
+    /// Does beforehand what would make the next append or sync slow. Changes nothing that was appended.
+    fn make_ready(&mut self) {}
 }
 
 /// Which segments are being written, which wait for the lake, and how many bytes that is.
@@ -270,6 +272,13 @@ impl Writer {
         Ok(current.sequence)
     }
 
+    /// Does beforehand what would make the next group slow: to be called when nobody waits.
+    pub fn make_ready(&mut self) {
+        if let Some(current) = &mut self.current {
+            current.file.make_ready();
+        }
+    }
+
     /// Ends the segment being written, so that the lake can have it.
     pub fn seal(&mut self) {
         if let Some(current) = self.current.take() {
@@ -315,28 +324,36 @@ pub fn frames_of(bytes: &[u8], sequence: u64) -> Option<&[u8]> {
 }
 
 /// Segments as files `SEQUENCE.segment` in a directory.
-pub struct Directory(PathBuf);
+pub struct Directory {
+    path: PathBuf,
+    past_the_cache: bool,
+}
 
 impl Directory {
     /// Opens the directory, made where it is missing, readable by its owner alone.
     pub fn open(path: &Path) -> io::Result<Self> {
         folder::make_private(path)?;
-        Ok(Self(path.to_owned()))
+        Ok(Self { path: path.to_owned(), past_the_cache: false })
+    }
+
+    /// With new segments written past the page cache: for writers that sync each group.
+    pub fn past_the_cache(self, past_the_cache: bool) -> Self {
+        Self { past_the_cache, ..self }
     }
 
     fn path(&self, sequence: u64) -> PathBuf {
-        self.0.join(format!("{sequence:016x}.segment"))
+        self.path.join(format!("{sequence:016x}.segment"))
     }
 
     fn sync(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        File::open(&self.path)?.sync_all()
     }
 }
 
 impl Shelf for Directory {
     fn list(&self) -> io::Result<Vec<Sealed>> {
         let mut segments = Vec::new();
-        for entry in std::fs::read_dir(&self.0)? {
+        for entry in std::fs::read_dir(&self.path)? {
             let entry = entry?;
             let name = entry.file_name();
             let number = name.to_str().and_then(|name| name.strip_suffix(".segment"));
@@ -348,12 +365,10 @@ impl Shelf for Directory {
     }
 
     fn create(&self, sequence: u64) -> io::Result<Box<dyn SegmentFile>> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path(sequence))?;
-        let mut file = OnDisk { file, written: 0, set_aside: 0 };
-        if let Err(error) = file.set_aside(SET_ASIDE_BYTES).and_then(|()| file.file.sync_all()).and_then(|()| self.sync()) {
-            drop(file);
-            std::fs::remove_file(self.path(sequence))?;
+        let path = self.path(sequence);
+        let file = SegmentOnDisk::create(&path, self.past_the_cache)?;
+        if let Err(error) = self.sync() {
+            std::fs::remove_file(&path)?;
             return Err(error);
         }
         Ok(Box::new(file))
@@ -382,35 +397,17 @@ impl Shelf for Directory {
     }
 }
 
-struct OnDisk {
-    file: File,
-    written: u64,
-    set_aside: u64,
-}
-
-impl OnDisk {
-    fn set_aside(&mut self, upto: u64) -> io::Result<()> {
-        if upto > self.set_aside {
-            rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, upto)?;
-            self.set_aside = upto;
-        }
-        Ok(())
-    }
-}
-
-impl SegmentFile for OnDisk {
+impl SegmentFile for SegmentOnDisk {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let end = self.written + bytes.len() as u64;
-        if end > self.set_aside {
-            self.set_aside(end.next_multiple_of(SET_ASIDE_BYTES))?;
-        }
-        self.file.write_all(bytes)?;
-        self.written = end;
-        Ok(())
+        self.append(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        Self::sync(self)
+    }
+
+    fn make_ready(&mut self) {
+        self.make_ready();
     }
 }
 

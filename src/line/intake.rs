@@ -378,6 +378,7 @@ pub fn keep_journal(orders: &Receiver<Order>, mut writer: Writer) {
                 let segment = appended(&mut writer, &frames);
                 // A worker that is gone needs no answer.
                 let _ = done.send((frames, segment));
+                writer.make_ready();
             }
             Order::Seal { done } => {
                 writer.seal();
