@@ -54,6 +54,7 @@ pub mod door {
     pub mod respond;
     pub mod body;
     pub mod request;
+    pub mod wire;
     pub mod tls;
 }
 

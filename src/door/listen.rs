@@ -11,21 +11,24 @@ use super::pixel::Pixels;
 use super::request::HEADER_DEADLINE;
 use super::respond::{self, Reply};
 use super::public::Public;
+use super::wire::Wire;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, watch};
+use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
 /// Serves one worker's listener until `stop` says so; `true` where every connection had finished in time.
@@ -37,21 +40,27 @@ pub async fn serve(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcc
             return false;
         }
     };
-    let pixels = Rc::new(Pixels::new(public));
-    let mut connections = JoinSet::new();
+    let pixels = Rc::new(Pixels::new(public, stop.clone()));
+    let open = Rc::new(Open::default());
+    let mut beat = tokio::time::interval(HEADER_DEADLINE);
+    // Else a machine that slept would make up for it, and each connection would be taken for one that fell silent.
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stopped = pin!(stop.changed());
     loop {
         tokio::select! {
+            // In this order, so that who comes in waits for no more than is asked after anyway. That the others
+            // have their turn too, tokio sees to: a socket that is always ready is not ready at every 128th time.
+            biased;
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) if connections.len() < CONNECTIONS_MAX => {
-                    // Answers are one small write each: waiting for more would only delay them.
-                    let _ = stream.set_nodelay(true);
-                    let (pixels, tls, stop) = (pixels.clone(), tls.clone(), stop.clone());
-                    connections.spawn_local(async move {
+                Ok((stream, peer)) if open.connections.get() < CONNECTIONS_MAX => {
+                    let (pixels, tls, open) = (pixels.clone(), tls.clone(), Opened::of(&open));
+                    spawn(async move {
                         match tls {
-                            None => converse(stream, peer.ip(), pixels, stop).await,
+                            None => converse(stream, peer.ip(), pixels).await,
                             // In a box: else every connection carries the room for it, and is moved with it.
-                            Some(tls) => Box::pin(converse_over_tls(tls, stream, peer.ip(), pixels, stop)).await,
+                            Some(tls) => Box::pin(converse_over_tls(tls, stream, peer.ip(), pixels)).await,
                         }
+                        drop(open);
                     });
                 }
                 Ok(_) => tracing::warn!(connections = CONNECTIONS_MAX, "a connection was turned away: too many are open"),
@@ -61,13 +70,50 @@ pub async fn serve(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcc
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             },
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            _ = stop.changed() => break,
+            _ = beat.tick() => pixels.beat(),
+            _ = &mut stopped => break,
         }
     }
     drop(listener);
-    let finished = async { while connections.join_next().await.is_some() {} };
-    tokio::time::timeout(STOP_DEADLINE, finished).await.is_ok()
+    pixels.beat();
+    tokio::time::timeout(STOP_DEADLINE, open.until_none_is()).await.is_ok()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a connection's own task: `serve` waits for each of them")]
+fn spawn(connection: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(connection);
+}
+
+/// How many connections a worker has.
+#[derive(Default)]
+struct Open {
+    connections: Cell<usize>,
+    one_ended: Notify,
+}
+
+impl Open {
+    async fn until_none_is(&self) {
+        while self.connections.get() > 0 {
+            self.one_ended.notified().await;
+        }
+    }
+}
+
+/// One of them, for as long as it is there.
+struct Opened(Rc<Open>);
+
+impl Opened {
+    fn of(open: &Rc<Open>) -> Self {
+        open.connections.set(open.connections.get() + 1);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.one_ended.notify_one();
+    }
 }
 
 /// Binds `workers` listeners on one address; port 0 takes a free one, the same for all.
@@ -107,17 +153,20 @@ const HEADERS_MAX: usize = 32 << 10;
 pub const HEAD_MAX: usize = HEADERS_MAX + (16 << 10);
 
 /// Answers a connection's pixels itself, for as long as nothing else is asked; hyper has it from there on.
-async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, peer: IpAddr, pixels: Rc<Pixels>, mut stop: watch::Receiver<bool>) {
-    if let Some(read) = pixels.serve(&mut stream, peer, &mut stop).await {
+async fn converse(mut stream: impl Wire, peer: IpAddr, pixels: Rc<Pixels>) {
+    if let Some(read) = pixels.serve(&mut stream, peer).await {
+        stream.goes_on();
         // In a box, so that a connection that never asks for more does not carry the room for it.
-        Box::pin(converse_further(Begun { read, at: 0, stream }, peer, pixels.public().clone(), stop)).await;
+        Box::pin(converse_further(Begun { read, at: 0, stream }, peer, pixels.public().clone(), pixels.stop())).await;
     }
 }
 
 /// The same over TLS.
-async fn converse_over_tls(tls: TlsAcceptor, stream: tokio::net::TcpStream, peer: IpAddr, pixels: Rc<Pixels>, stop: watch::Receiver<bool>) {
+async fn converse_over_tls(tls: TlsAcceptor, stream: tokio::net::TcpStream, peer: IpAddr, pixels: Rc<Pixels>) {
+    // A handshake is many small writes.
+    stream.goes_on();
     if let Ok(Ok(stream)) = tokio::time::timeout(HEADER_DEADLINE, tls.accept(stream)).await {
-        converse(stream, peer, pixels, stop).await;
+        converse(stream, peer, pixels).await;
     }
 }
 
@@ -200,14 +249,14 @@ mod tests {
     use super::{converse, converse_over_tls};
     use tokio::net::TcpStream;
 
-    fn size_of_future<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+    fn size_of_future<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn a_connection_carries_no_room_for_what_it_seldom_needs() {
-        let plain = size_of_future(|stream: TcpStream, peer, pixels, stop| converse(stream, peer, pixels, stop));
-        let over_tls = size_of_future(|tls, stream, (peer, pixels), stop| converse_over_tls(tls, stream, peer, pixels, stop));
+        let plain = size_of_future(|stream: TcpStream, peer, pixels| converse(stream, peer, pixels));
+        let over_tls = size_of_future(|(tls, stream), peer, pixels| converse_over_tls(tls, stream, peer, pixels));
         // It is moved a few times until it lies where it stays.
         assert!(plain <= 1_536, "{plain} bytes, where TLS takes {over_tls}");
     }

@@ -8,9 +8,9 @@
 //! Never keeps a request: all connections of a worker read into one space. Limits: a head of 8 KiB and 32
 //! headers; a connection that says nothing for 10 to 20 s is closed.
 
-use super::request::HEADER_DEADLINE;
 use super::respond;
 use super::public::{Peer, Public};
+use super::wire::Wire;
 use crate::hit::clock::Moment;
 use crate::hit::outcome::Outcome;
 use crate::line::collect::Verdict;
@@ -24,7 +24,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// One worker's short way.
 pub struct Pixels {
@@ -37,6 +37,11 @@ pub struct Pixels {
     /// When the newest request came: what an answer's date is made of.
     now: Cell<Moment>,
     date: RefCell<Date>,
+    stop: watch::Receiver<bool>,
+    /// Counts up every 10 s (`listen`), and when it is time to stop; `beaten` wakes the connections then. One
+    /// for all: a timer for each would be set and taken back for every connection that asks once.
+    beats: Cell<u64>,
+    beaten: Notify,
 }
 
 const HEAD_MAX: usize = 8 << 10;
@@ -50,7 +55,7 @@ enum Step {
 }
 
 impl Pixels {
-    pub fn new(public: Rc<Public>) -> Self {
+    pub fn new(public: Rc<Public>, stop: watch::Receiver<bool>) -> Self {
         Self {
             public,
             space: RefCell::new(Box::new([0; HEAD_MAX])),
@@ -58,7 +63,21 @@ impl Pixels {
             answers: Answers::new(),
             now: Cell::default(),
             date: RefCell::new(Date { second: i64::MIN, line: String::new() }),
+            stop,
+            beats: Cell::new(0),
+            beaten: Notify::new(),
         }
+    }
+
+    /// To be called every 10 s, and after it was said to stop: connections that said nothing
+    /// since the last time end now, and all do where it is time to stop.
+    pub fn beat(&self) {
+        self.beats.set(self.beats.get() + 1);
+        self.beaten.notify_waiters();
+    }
+
+    pub fn stop(&self) -> watch::Receiver<bool> {
+        self.stop.clone()
     }
 
     pub const fn public(&self) -> &Rc<Public> {
@@ -66,30 +85,27 @@ impl Pixels {
     }
 
     /// Answers pixels until the connection ends, or asks for something else: then what was read of that.
-    pub async fn serve(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin), peer: Peer, stop: &mut watch::Receiver<bool>) -> Option<Vec<u8>> {
-        let stopping = stop.clone();
-        let mut stopped = pin!(stop.changed());
-        let mut idle = pin!(tokio::time::sleep(HEADER_DEADLINE));
-        let (mut has_spoken, mut is_watched) = (false, false);
+    pub async fn serve(&self, stream: &mut impl Wire, peer: Peer) -> Option<Vec<u8>> {
+        let mut beaten = pin!(self.beaten.notified());
+        // The first beat may come right after the connection did.
+        let (mut has_spoken, mut is_watched, mut seen) = (true, false, self.beats.get());
+        let mut hits = 0_u8;
         loop {
             let step = poll_fn(|context| {
                 if let Poll::Ready(step) = self.poll_step(stream, peer, context) {
                     return Poll::Ready(step);
                 }
-                // Both wake this task for as long as they have not come: to ask them again at every hit would
-                // cost a lock and a timer's state each.
-                if is_watched && !idle.is_elapsed() && !stopping.has_changed().unwrap_or(true) {
+                // It wakes this task for as long as it has not come: to ask again at every hit would cost a lock.
+                if is_watched && seen == self.beats.get() {
                     return Poll::Pending;
                 }
                 is_watched = true;
-                if stopped.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Step::Ended);
-                }
-                while idle.as_mut().poll(context).is_ready() {
-                    if !std::mem::take(&mut has_spoken) {
+                while beaten.as_mut().poll(context).is_ready() {
+                    beaten.set(self.beaten.notified());
+                    seen = self.beats.get();
+                    if !std::mem::take(&mut has_spoken) || *self.stop.borrow() {
                         return Poll::Ready(Step::Ended);
                     }
-                    idle.as_mut().reset(tokio::time::Instant::now() + HEADER_DEADLINE);
                 }
                 Poll::Pending
             });
@@ -98,11 +114,15 @@ impl Pixels {
                 Step::Other(read) => return Some(read),
                 Step::Hit { verdict, closes } => {
                     has_spoken = true;
+                    hits = hits.saturating_add(1);
+                    if hits == 2 {
+                        stream.goes_on();
+                    }
                     let outcome = self.public.collector.settle(verdict.end).await;
                     // How a client breaks off is its own affair.
                     self.answer(stream, outcome, &verdict.changes, closes).await.ok()?;
                     if closes {
-                        let _ = stream.shutdown().await;
+                        stream.end().await;
                         return None;
                     }
                 }

@@ -208,20 +208,24 @@ impl Collector {
             End::Awaited(ticket) => {
                 if ticket.await { Outcome::Stored } else { Outcome::Failed }
             }
-            End::Repeats { noted, site, hour } => {
-                let mut fate = None;
-                for _ in 0..REPEAT_LOOKS_MAX {
-                    fate = self.book.repeats.fate(noted);
-                    if fate.is_some() {
-                        break;
-                    }
-                    tokio::time::sleep(REPEAT_LOOK_EVERY).await;
-                }
-                let outcome = if fate == Some(true) { Outcome::Duplicate } else { Outcome::Failed };
-                self.intake.tally(&site, hour, outcome);
-                outcome
-            }
+            // In a box, so that a connection does not carry the room for what is rare.
+            End::Repeats { noted, site, hour } => Box::pin(self.settle_repeat(noted, &site, hour)).await,
         }
+    }
+
+    /// Waits for the end of the hit that this one repeats.
+    async fn settle_repeat(&self, noted: Noted, site: &SiteKey, hour: Hour) -> Outcome {
+        let mut fate = None;
+        for _ in 0..REPEAT_LOOKS_MAX {
+            fate = self.book.repeats.fate(noted);
+            if fate.is_some() {
+                break;
+            }
+            tokio::time::sleep(REPEAT_LOOK_EVERY).await;
+        }
+        let outcome = if fate == Some(true) { Outcome::Duplicate } else { Outcome::Failed };
+        self.intake.tally(site, hour, outcome);
+        outcome
     }
 
     fn end(&self, site: &SiteKey, hour: Hour, outcome: Outcome) -> End {

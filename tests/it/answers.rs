@@ -186,9 +186,15 @@ fn nobody_holds_a_connection_by_being_slow() {
     });
     let mut login = program.connect_admin();
     login.send_head("POST", "/login", &[("Content-Length", "10")]).unwrap();
+    // One that never says anything, and one that has nothing more to say.
+    let mut idle = [program.connect(), program.connect()];
+    assert_eq!(idle[1].get("/p.gif?s=acme", &[]).status, 200);
     let mut headless = program.connect();
     headless.send_bytes(b"GET /p.gif?s=acme HTTP/1.1\r\nHost: local").unwrap();
     assert!(headless.read_answer(false).is_err_and(|error| error.kind() == std::io::ErrorKind::UnexpectedEof));
+    for client in &mut idle {
+        assert!(client.read_answer(false).is_err_and(|error| error.kind() == std::io::ErrorKind::UnexpectedEof));
+    }
     for client in &mut slow {
         assert_eq!(client.read_answer(false).unwrap().status, 408);
     }
