@@ -98,8 +98,11 @@ pub mod lake {
     pub mod sketches;
     pub mod sql;
     pub mod schema;
-    pub mod texts;
+    pub mod groups;
+    pub mod few;
     pub mod days;
+    pub mod chosen;
+    pub mod texts;
     pub mod suppressions;
     pub mod audience;
     pub mod functions;

@@ -93,6 +93,11 @@ fn by_views(expression: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Optio
     Ok(changed.transformed.then_some(changed.data))
 }
 
+/// Whether an expression compares a column with a text by views: it has an answer for every row.
+pub fn is_by_view(expression: &Arc<dyn PhysicalExpr>) -> bool {
+    expression.downcast_ref::<ByView>().is_some()
+}
+
 /// A comparison of a column with a text.
 #[derive(Debug)]
 struct ByView {
