@@ -30,8 +30,9 @@ pub fn counted(whole: Arc<AggregateExec>, rows: Source, most: Most) -> Result<im
                 return Ok(Some((groups.each_alone(&batch)?, Some((groups, rows)))));
             }
             groups.count(&batch)?;
-            if groups.count >= most.groups || groups.bytes() >= most.bytes {
-                groups.are_many = groups.rows_counted < 2 * groups.count;
+            let count = groups.so_far.count();
+            if count >= most.groups || groups.so_far.bytes() >= most.bytes {
+                groups.are_many = groups.so_far.rows < 2 * count;
                 let told = groups.tell()?;
                 return Ok(Some((told, Some((groups, rows)))));
             }
@@ -62,18 +63,12 @@ impl Default for Most {
     }
 }
 
-/// Groups so far. A group's number is that of its only key; of several keys, that of the pair of the last one's number
-/// and the number of what stands before it.
+/// Counts groups.
 struct Groups {
     whole: Arc<AggregateExec>,
-    keys: Vec<Key>,
-    /// One less than there are keys.
-    pairs: Vec<Pairs>,
-    count: usize,
-    rows_counted: usize,
+    so_far: SoFar,
     /// Fewer than two rows a group came when they were last told: numbers do not pay, and rows are handed on as they come.
     are_many: bool,
-    aggregates: Vec<Box<dyn GroupsAccumulator>>,
     /// Of a batch's chosen rows: where they are, and what number they have.
     rows: Vec<u32>,
     numbers: Vec<u32>,
@@ -81,24 +76,39 @@ struct Groups {
     groups: Vec<usize>,
 }
 
-impl Groups {
-    fn new(whole: Arc<AggregateExec>) -> Result<Self> {
-        let (keys, pairs, aggregates) = Self::none(&whole)?;
-        Ok(Self { whole, keys, pairs, count: 0, rows_counted: 0, are_many: false, aggregates, rows: Vec::new(), numbers: Vec::new(), of_key: Vec::new(), groups: Vec::new() })
-    }
+/// Groups since they were last told. A group's number is that of its only key; of several keys, that of the pair of the
+/// last one's number and the number of what stands before it.
+struct SoFar {
+    keys: Vec<Key>,
+    /// One less than there are keys.
+    pairs: Vec<Pairs>,
+    rows: usize,
+    aggregates: Vec<Box<dyn GroupsAccumulator>>,
+}
 
-    #[expect(clippy::type_complexity, reason = "what `tell` begins anew with")]
-    fn none(whole: &AggregateExec) -> Result<(Vec<Key>, Vec<Pairs>, Vec<Box<dyn GroupsAccumulator>>)> {
+impl SoFar {
+    fn none(whole: &AggregateExec) -> Result<Self> {
         let schema = whole.schema();
         let count = whole.group_expr().expr().len();
-        let keys = schema.fields().iter().take(count).map(|field| Key::new(field.data_type().clone())).collect::<Vec<_>>();
+        let keys = schema.fields().iter().take(count).map(|field| Key::new(field.data_type().clone())).collect();
         let pairs = (1..count).map(|_| Pairs::default()).collect();
         let aggregates = whole.aggr_expr().iter().map(|aggregate| aggregate.create_groups_accumulator()).collect::<Result<_>>()?;
-        Ok((keys, pairs, aggregates))
+        Ok(Self { keys, pairs, rows: 0, aggregates })
+    }
+
+    fn count(&self) -> usize {
+        self.pairs.last().map_or_else(|| self.keys.first().map_or(0, Key::count), |pairs| pairs.pairs.len())
     }
 
     fn bytes(&self) -> usize {
         self.keys.iter().map(Key::bytes).chain(self.pairs.iter().map(Pairs::bytes)).chain(self.aggregates.iter().map(|aggregate| aggregate.size())).sum()
+    }
+}
+
+impl Groups {
+    fn new(whole: Arc<AggregateExec>) -> Result<Self> {
+        let so_far = SoFar::none(&whole)?;
+        Ok(Self { whole, so_far, are_many: false, rows: Vec::new(), numbers: Vec::new(), of_key: Vec::new(), groups: Vec::new() })
     }
 
     fn count(&mut self, batch: &Chosen) -> Result<()> {
@@ -107,11 +117,11 @@ impl Groups {
             None => self.rows.extend(0..u32::try_from(batch.rows.num_rows()).unwrap_or(u32::MAX)),
             Some(which) => self.rows.extend(which.values().set_indices_u32()),
         }
-        self.rows_counted += self.rows.len();
+        self.so_far.rows += self.rows.len();
         let columns = evaluated(self.whole.group_expr().expr().iter().map(|(key, _)| key), &batch.rows)?;
         self.numbers.clear();
-        for (at, (key, column)) in self.keys.iter_mut().zip(&columns).enumerate() {
-            match at.checked_sub(1).and_then(|before| self.pairs.get_mut(before)) {
+        for (at, (key, column)) in self.so_far.keys.iter_mut().zip(&columns).enumerate() {
+            match at.checked_sub(1).and_then(|before| self.so_far.pairs.get_mut(before)) {
                 None => key.number(column, &self.rows, &mut self.numbers)?,
                 Some(pairs) => {
                     self.of_key.clear();
@@ -120,13 +130,13 @@ impl Groups {
                 }
             }
         }
-        self.count = self.pairs.last().map_or_else(|| self.keys.first().map_or(0, Key::count), |pairs| pairs.pairs.len());
+        let count = self.so_far.count();
         self.groups.clear();
         self.groups.extend(self.numbers.iter().map(|number| *number as usize));
-        for ((aggregate, of), also) in self.aggregates.iter_mut().zip(self.whole.aggr_expr()).zip(self.whole.filter_expr()) {
+        for ((aggregate, of), also) in self.so_far.aggregates.iter_mut().zip(self.whole.aggr_expr()).zip(self.whole.filter_expr()) {
             let values = batch.values(&of.expressions(), None)?;
             let also = also.as_ref().map(|also| batch.where_also(also)).transpose()?;
-            aggregate.update_batch(&values, &self.groups, also.as_ref(), self.count)?;
+            aggregate.update_batch(&values, &self.groups, also.as_ref(), count)?;
         }
         Ok(())
     }
@@ -135,7 +145,7 @@ impl Groups {
     fn each_alone(&self, batch: &Chosen) -> Result<RecordBatch> {
         let keys: Vec<_> = self.whole.group_expr().expr().iter().map(|(key, _)| key.clone()).collect();
         let mut columns = batch.values(&keys, None)?;
-        for ((aggregate, of), also) in self.aggregates.iter().zip(self.whole.aggr_expr()).zip(self.whole.filter_expr()) {
+        for ((aggregate, of), also) in self.so_far.aggregates.iter().zip(self.whole.aggr_expr()).zip(self.whole.filter_expr()) {
             let also = also.as_ref().map(|also| batch.where_also(also)).transpose()?;
             columns.extend(aggregate.convert_to_state(&batch.values(&of.expressions(), None)?, also.as_ref())?);
         }
@@ -145,14 +155,12 @@ impl Groups {
     /// A row for each group: its key, and what each of its aggregates hands on. Begins anew.
     fn tell(&mut self) -> Result<RecordBatch> {
         let schema = self.whole.schema();
-        self.rows_counted = 0;
-        if self.count == 0 {
+        let count = self.so_far.count();
+        if count == 0 {
             return Ok(RecordBatch::new_empty(schema));
         }
-        let (keys, pairs, aggregates) = Self::none(&self.whole)?;
-        let (keys, pairs) = (std::mem::replace(&mut self.keys, keys), std::mem::replace(&mut self.pairs, pairs));
-        let aggregates = std::mem::replace(&mut self.aggregates, aggregates);
-        let mut numbers: Vec<u32> = (0..u32::try_from(std::mem::take(&mut self.count)).unwrap_or(u32::MAX)).collect();
+        let SoFar { keys, pairs, aggregates, .. } = std::mem::replace(&mut self.so_far, SoFar::none(&self.whole)?);
+        let mut numbers: Vec<u32> = (0..number_of(count)).collect();
         // From the last key to the first.
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
         for (at, key) in keys.iter().enumerate().rev() {
