@@ -100,10 +100,14 @@ impl Pixels {
                     return Poll::Pending;
                 }
                 is_watched = true;
+                // Who comes when it was said already is woken by no beat.
+                if *self.stop.borrow() {
+                    return Poll::Ready(Step::Ended);
+                }
                 while beaten.as_mut().poll(context).is_ready() {
                     beaten.set(self.beaten.notified());
                     seen = self.beats.get();
-                    if !std::mem::take(&mut has_spoken) || *self.stop.borrow() {
+                    if !std::mem::take(&mut has_spoken) {
                         return Poll::Ready(Step::Ended);
                     }
                 }
