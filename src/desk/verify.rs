@@ -7,8 +7,8 @@
 //! Promises: bounded memory (a row group and a batch at a time); changes nothing; beside a running
 //! collector a difference is a fault only where it stays when both tables are looked at again.
 
-use crate::journal::replay::replay;
-use crate::journal::segment::{Directory, Shelf, frames_of};
+use crate::journal::replay::replay_segment;
+use crate::journal::segment::{Directory, Shelf};
 use crate::lake::columns::TableName;
 use crate::lake::file::number_of;
 use crate::lake::read::{self, column, text, unlike};
@@ -353,14 +353,9 @@ fn read_journal(folder: &Path, verified: &mut Verified) {
                 Err(error) => return Err(error),
             };
             count += 1;
-            match frames_of(&bytes, segment.sequence) {
-                Some(part) => {
-                    let replayed = replay(part, |_| {});
-                    frames += replayed.frames;
-                    torn += replayed.torn_bytes;
-                }
-                None => torn += bytes.iter().filter(|byte| **byte != 0).count() as u64,
-            }
+            let replayed = replay_segment(bytes, segment.sequence, |_| {})?;
+            frames += replayed.frames;
+            torn += replayed.torn_bytes;
         }
         Ok((count, frames, torn))
     };

@@ -108,6 +108,14 @@ pub fn read(bytes: &[u8]) -> Next<'_> {
     frame.map_or(Next::Torn, |frame| Next::Frame(frame, after))
 }
 
+/// Whether the frame at the start of `bytes` may go on behind them.
+pub fn is_cut_short(bytes: &[u8]) -> bool {
+    match bytes.split_at_checked(8) {
+        Some((head, rest)) => u32_of(&head[..4]).is_some_and(|length| usize::try_from(length).is_ok_and(|length| length > rest.len())),
+        None => true,
+    }
+}
+
 const KIND_INTERACTION: u8 = 1;
 const KIND_TALLY: u8 = 2;
 

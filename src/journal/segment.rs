@@ -9,8 +9,7 @@
 //! what failed is sent again and would otherwise be there twice after a crash. Before a segment goes
 //! to the lake it is settled, cut and synced, so that both tables are loaded from the same bytes
 //! whatever happens between them. Starting after a crash and after a clean stop is the same:
-//! whatever lies there is sealed and waits for the lake. Limits: 64 MiB a segment, so that one is replayed in
-//! memory.
+//! whatever lies there is sealed and waits for the lake. Limits: 64 MiB a segment.
 
 use super::disk::{SET_ASIDE_BYTES, SegmentOnDisk};
 use super::folder;
@@ -30,8 +29,8 @@ pub trait Shelf: Send + Sync {
     fn list(&self) -> io::Result<Vec<Sealed>>;
     /// A new, empty segment whose name is durable when this returns.
     fn create(&self, sequence: u64) -> io::Result<Box<dyn SegmentFile>>;
-    /// All bytes of a segment, header and unused space included.
-    fn read(&self, sequence: u64) -> io::Result<Vec<u8>>;
+    /// A segment's bytes, header and unused space included.
+    fn read(&self, sequence: u64) -> io::Result<Box<dyn Read>>;
     /// Cuts a segment to its length. When this returns, no power loss changes it any more.
     fn settle(&self, sealed: &Sealed) -> io::Result<()>;
     /// Forgets a segment, durably. One that is not there is no error.
@@ -105,10 +104,8 @@ impl Register {
     }
 
     /// The bytes of a sealed segment, up to its good length.
-    pub fn read(&self, sealed: &Sealed) -> io::Result<Vec<u8>> {
-        let mut bytes = self.shelf.read(sealed.sequence)?;
-        bytes.truncate(usize::try_from(sealed.length).unwrap_or(usize::MAX));
-        Ok(bytes)
+    pub fn read(&self, sealed: &Sealed) -> io::Result<impl Read> {
+        Ok(self.shelf.read(sealed.sequence)?.take(sealed.length))
     }
 
     /// Takes a segment that the lake has off the list; `tidy` removes it.
@@ -316,11 +313,10 @@ impl Writer {
     }
 }
 
-/// The frames of a segment's bytes, or `None` where they are no segment with this number (a file cut
-/// short before its header was whole: it never held an acknowledged hit).
-pub fn frames_of(bytes: &[u8], sequence: u64) -> Option<&[u8]> {
-    let (header, frames) = bytes.split_at_checked(HEADER_LENGTH)?;
-    (header.get(..8)? == MAGIC && header.get(8..16)? == sequence.to_le_bytes()).then_some(frames)
+/// Whether these are the first bytes of the segment of this sequence number. Where they are not, a file was cut short
+/// before its header was whole: it never held an acknowledged hit.
+pub fn is_header(bytes: &[u8], sequence: u64) -> bool {
+    bytes.len() >= HEADER_LENGTH && bytes.starts_with(MAGIC) && bytes.get(8..16) == Some(&sequence.to_le_bytes()[..])
 }
 
 /// Segments as files `SEQUENCE.segment` in a directory.
@@ -374,13 +370,8 @@ impl Shelf for Directory {
         Ok(Box::new(file))
     }
 
-    fn read(&self, sequence: u64) -> io::Result<Vec<u8>> {
-        let bytes_max = SEGMENT_BYTES_MAX + SET_ASIDE_BYTES;
-        let file = File::open(self.path(sequence))?;
-        // Room for all of it at once: grown by doubling, it would be copied as often.
-        let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len().min(bytes_max)).unwrap_or(0));
-        file.take(bytes_max).read_to_end(&mut bytes)?;
-        Ok(bytes)
+    fn read(&self, sequence: u64) -> io::Result<Box<dyn Read>> {
+        Ok(Box::new(File::open(self.path(sequence))?.take(SEGMENT_BYTES_MAX + SET_ASIDE_BYTES)))
     }
 
     fn settle(&self, sealed: &Sealed) -> io::Result<()> {
@@ -413,7 +404,8 @@ impl SegmentFile for SegmentOnDisk {
 
 #[cfg(test)]
 mod tests {
-    use super::{AppendError, Directory, Register, Shelf, Writer, frames_of};
+    use super::{AppendError, Directory, HEADER_LENGTH, Register, Shelf, Writer, is_header};
+    use std::io::Read;
     use std::sync::Arc;
 
     fn register(path: &std::path::Path, bytes_max: u64) -> Arc<Register> {
@@ -433,7 +425,10 @@ mod tests {
         first.seal();
         let ready = register.ready();
         assert_eq!(ready.iter().map(|sealed| sealed.sequence).collect::<Vec<_>>(), [7, 8]);
-        assert_eq!(frames_of(&register.read(&ready[0]).unwrap(), 7), Some(&b"aaaa"[..]));
+        let mut bytes = Vec::new();
+        register.read(&ready[0]).unwrap().read_to_end(&mut bytes).unwrap();
+        assert!(is_header(&bytes, 7) && !is_header(&bytes, 8) && !is_header(&bytes[..HEADER_LENGTH - 1], 7));
+        assert_eq!(bytes[HEADER_LENGTH..], *b"aaaa");
         assert_eq!(register.bytes(), 72);
         for sealed in &ready {
             register.settle(sealed).unwrap();

@@ -11,8 +11,8 @@ use crate::hit::clock::{Clock, Moment};
 use crate::hit::field::Id;
 use crate::hit::record::{Record, Text};
 use crate::journal::frame::Frame;
-use crate::journal::replay::{Replayed, replay};
-use crate::journal::segment::{Register, Sealed, frames_of};
+use crate::journal::replay::{Replayed, replay_segment};
+use crate::journal::segment::{Register, Sealed};
 use crate::lake::load::{Lake, LoadError, Loaded, Portion};
 use crate::lake::recall::recall;
 use std::io;
@@ -200,11 +200,7 @@ impl Portion for Segment<'_> {
     }
 
     fn read(&self, each: &mut dyn FnMut(&Frame<'_>)) -> std::io::Result<Replayed> {
-        let bytes = self.register.read(&self.sealed)?;
-        let Some(frames) = frames_of(&bytes, self.sealed.sequence) else {
-            return Ok(Replayed { frames: 0, torn_bytes: bytes.iter().filter(|byte| **byte != 0).count() as u64 });
-        };
-        Ok(replay(frames, |frame| each(&frame)))
+        replay_segment(self.register.read(&self.sealed)?, self.sealed.sequence, |frame| each(&frame))
     }
 }
 

@@ -127,10 +127,11 @@ impl Shelf for FakeShelf {
         Ok(Box::new(FakeFile { disk: self.disk.clone(), faults: self.faults.clone(), sequence }))
     }
 
-    fn read(&self, sequence: u64) -> io::Result<Vec<u8>> {
+    fn read(&self, sequence: u64) -> io::Result<Box<dyn io::Read>> {
         ended(self.faults.next(false).error)?;
         let content = self.disk.0.lock().unwrap();
-        content.files.get(&sequence).map(|file| file.now().clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let bytes = content.files.get(&sequence).map(|file| file.now().clone()).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(io::Cursor::new(bytes)))
     }
 
     fn remove(&self, sequence: u64) -> io::Result<()> {
