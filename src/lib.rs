@@ -185,6 +185,7 @@ pub mod rules {
     pub mod source;
     pub mod memory;
     pub mod recent;
+    pub mod ahead;
     pub mod scrub;
     pub mod patterns;
     pub mod names;

@@ -60,6 +60,7 @@ impl Public {
     pub fn collect_pixel<'a>(&self, query: &'a str, headers: impl Iterator<Item = (&'a str, &'a [u8])>, peer: Peer, received_at: Moment) -> Verdict {
         let mut arena = self.arena.borrow_mut();
         let parts = request::read(headers, peer, &self.trusted_proxies, &[], &arena);
+        self.collector.announce(&parts.address);
         let verdict = self.take(parts, Protocol::Native, Decoded::of_page(native::from_query(query, &arena)), received_at);
         arena.reset();
         verdict

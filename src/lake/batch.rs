@@ -9,7 +9,7 @@
 use super::chunk::{Chunk, ClosedChunk, Press, Whole};
 use super::columns::{BLOOM_FPP, INTERACTIONS, MAP_PARTS, ROW_GROUP_BYTES, ROW_GROUP_ROWS, TableName, arrow_field};
 use super::file::{FileToAdd, arrow_writer};
-use super::vocabulary::{BEYOND, IdVocabulary, Ids, Vocabularies, Word};
+use super::vocabulary::{BEYOND, IdVocabulary, Ids, Sought, Vocabularies, Word};
 use crate::hit::clock::{Day, Moment};
 use crate::hit::field::Id;
 use crate::hit::record::{Number, Record, Text};
@@ -150,6 +150,7 @@ struct RowGroup {
 
 impl RowGroup {
     fn push(&mut self, record: &Record<'_>, press: &mut Press) -> Result<Ids> {
+        let (visitor, visit) = (self.visitor.seek(record.visitor_id), self.visit.seek(record.visit_id));
         let (at, ids) = (self.rows, self.vocabularies.ids(record));
         for (((chunk, id), text), vocabulary) in self.texts.iter_mut().zip(ids.texts).zip(record.texts).zip(&self.vocabularies.texts) {
             chunk.push(at, id, vocabulary.known(), text.as_bytes(), press)?;
@@ -159,8 +160,8 @@ impl RowGroup {
         }
         let country = record.country.as_ref().map_or("", |country| country.code());
         self.country.push(at, ids.country, self.vocabularies.country.known(), country.as_bytes(), press)?;
-        self.visitor.push(at, record.visitor_id, press)?;
-        self.visit.push(at, record.visit_id, press)?;
+        self.visitor.push(at, visitor, press)?;
+        self.visit.push(at, visit, press)?;
         self.others.push(record);
         self.rows += 1;
         if self.rows.is_multiple_of(PAGE_ROWS) {
@@ -258,11 +259,11 @@ struct IdColumn {
 }
 
 impl IdColumn {
-    fn push(&mut self, at: usize, id: Option<Id>, press: &mut Press) -> Result<()> {
+    fn push(&mut self, at: usize, id: Option<(Id, Sought)>, press: &mut Press) -> Result<()> {
         let Self { chunk, vocabulary, has_filter, filter } = self;
-        let Some(id) = id else { return Ok(()) };
+        let Some((id, sought)) = id else { return Ok(()) };
         if !chunk.is_plain() {
-            let number = vocabulary.id(id);
+            let number = vocabulary.number(sought, id);
             if number != BEYOND {
                 return chunk.push(at, number, vocabulary.known(), &[], press);
             }
@@ -276,6 +277,11 @@ impl IdColumn {
             filter.insert(digits.as_slice());
         }
         chunk.push(at, BEYOND, vocabulary.known(), &digits, press)
+    }
+
+    /// Begins to look for a row's id.
+    fn seek(&self, id: Option<Id>) -> Option<(Id, Sought)> {
+        id.map(|id| (id, self.vocabulary.seek(id)))
     }
 
     fn new(chunk: Chunk, has_filter: bool) -> Self {

@@ -1,13 +1,16 @@
 //! Owns the numbers by which a row group's texts are known while it is gathered.
 //!
 //! A text is hashed once, where its row is taken; the pages of its column and the cells of trends work with
-//! its number. Promises: a number means one text for one row group and nothing beyond it (`Ids::epoch`), so no
-//! file's dictionary holds what no row of it has. Limits: 1 MiB and 65,534 texts a column, 24 columns: 24 MiB of
-//! texts and 43 MiB of tables at the very most for a day being loaded; what comes after is `BEYOND`.
+//! its number. All texts of a row are sought before the first is looked at, so that memory answers for all at once:
+//! between two flushes the tables leave the processor's caches. Promises: a number means one text for one row group
+//! and nothing beyond it (`Ids::epoch`), so no file's dictionary holds what no row of it has. Limits: 1 MiB and
+//! 65,534 texts a column, 24 columns: 24 MiB of texts and 24 MiB of tables at the very most for a day being loaded;
+//! what comes after is `BEYOND`.
 
 use crate::hit::field::Id;
 use crate::hit::record::{Record, Text};
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use crate::rules::ahead;
+use hashbrown::DefaultHashBuilder;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,44 +25,60 @@ pub const DICTIONARY_BYTES_MAX: usize = 1 << 20;
 /// Texts of a column, numbered in the order in which they came.
 #[derive(Default)]
 pub struct Vocabulary {
+    slots: Slots,
     /// Seeded anew for each; a sender who could make texts collide would slow one flush.
-    table: HashTable<Entry>,
     hasher: DefaultHashBuilder,
     /// The texts as Parquet's plain encoding has them: length (u32, little-endian), bytes.
     plain: Vec<u8>,
     count: u16,
 }
 
-#[derive(Clone, Copy)]
-struct Entry {
-    start: u32,
-    length: u32,
-    id: u16,
-}
+/// A text or an id that is looked for, as its hash.
+#[derive(Clone, Copy, Default)]
+pub struct Sought(u64);
 
 impl Vocabulary {
     /// The number of `text`, or `BEYOND`.
     pub fn id(&mut self, text: &str) -> u16 {
-        let text = text.as_bytes();
-        let hash = hashed(&self.hasher, text);
-        if let Some(entry) = self.table.find(hash, |entry| is_same(bytes_of(&self.plain, *entry), text)) {
-            return entry.id;
+        self.number(self.seek(text), text)
+    }
+
+    /// Begins to look for `text`.
+    fn seek(&self, text: &str) -> Sought {
+        let sought = self.hashed(text.as_bytes());
+        self.slots.fetch(sought);
+        sought
+    }
+
+    /// Goes on to look, once the slot is near: for the text itself, if it is the one that is known there.
+    fn approach(&self, sought: Sought) {
+        if let Some(text) = self.slots.peek(sought).and_then(|text| self.plain.get(Span::of(text).start)) {
+            ahead::fetch(text);
         }
-        self.add(hash, text)
+    }
+
+    /// The number of the text that was sought.
+    fn number(&mut self, sought: Sought, text: &str) -> u16 {
+        let text = text.as_bytes();
+        match self.slots.find(sought, |known| is_same(Span::of(known).within(&self.plain), text)) {
+            Some(known) => Span::of(known).id,
+            None => self.add(sought, text),
+        }
     }
 
     #[cold]
-    fn add(&mut self, hash: u64, text: &[u8]) -> u16 {
-        let (Ok(length), Ok(start)) = (u32::try_from(text.len()), u32::try_from(self.plain.len() + 4)) else { return BEYOND };
+    fn add(&mut self, sought: Sought, text: &[u8]) -> u16 {
+        let Ok(length) = u32::try_from(text.len()) else { return BEYOND };
         if self.count == BEYOND || self.plain.len() + 4 + text.len() > DICTIONARY_BYTES_MAX {
             return BEYOND;
         }
         self.plain.extend_from_slice(&length.to_le_bytes());
+        let span = Span { start: self.plain.len(), length: text.len(), id: self.count };
         self.plain.extend_from_slice(text);
-        let (entry, hasher, plain) = (Entry { start, length, id: self.count }, &self.hasher, &self.plain);
-        self.table.insert_unique(hash, entry, |entry| hashed(hasher, bytes_of(plain, *entry)));
+        let Self { slots, hasher, plain, .. } = self;
+        slots.put(sought, span.packed(), |known| hashed(hasher, Span::of(known).within(plain)));
         self.count += 1;
-        entry.id
+        span.id
     }
 
     /// The texts in Parquet's plain encoding.
@@ -73,13 +92,35 @@ impl Vocabulary {
 
     /// The least and the greatest text.
     pub fn extremes(&self) -> Option<(&[u8], &[u8])> {
-        let texts = || self.table.iter().map(|entry| bytes_of(&self.plain, *entry));
+        let texts = || self.slots.all().map(|known| Span::of(known).within(&self.plain));
         Some((texts().min()?, texts().max()?))
+    }
+
+    fn hashed(&self, text: &[u8]) -> Sought {
+        hashed(&self.hasher, text)
     }
 }
 
-fn bytes_of(plain: &[u8], entry: Entry) -> &[u8] {
-    plain.get(entry.start as usize..entry.start as usize + entry.length as usize).unwrap_or_default()
+/// Where a text stands in `plain`, and its number: 21, 20 and 16 bits, since `plain` is 2²⁰ bytes at most.
+#[derive(Clone, Copy)]
+struct Span {
+    start: usize,
+    length: usize,
+    id: u16,
+}
+
+impl Span {
+    const fn packed(self) -> u64 {
+        (self.start as u64) << 36 | (self.length as u64) << 16 | self.id as u64
+    }
+
+    const fn of(packed: u64) -> Self {
+        Self { start: (packed >> 36) as usize, length: (packed >> 16) as usize & (DICTIONARY_BYTES_MAX - 1), id: packed as u16 }
+    }
+
+    fn within(self, plain: &[u8]) -> &[u8] {
+        plain.get(self.start..self.start + self.length).unwrap_or_default()
+    }
 }
 
 /// Without a call into libc, which takes longer than comparing most texts.
@@ -96,43 +137,134 @@ fn is_same(left: &[u8], right: &[u8]) -> bool {
     }
 }
 
-fn hashed(hasher: &DefaultHashBuilder, bytes: &[u8]) -> u64 {
+fn hashed(hasher: &DefaultHashBuilder, bytes: &[u8]) -> Sought {
     let mut hash = hasher.build_hasher();
     hash.write(bytes);
-    hash.finish()
+    Sought(hash.finish())
 }
 
 /// Ids of a column, numbered like texts: 29,127 fit.
 #[derive(Default)]
 pub struct IdVocabulary {
-    numbers: HashMap<Id, u16>,
+    slots: Slots,
+    hasher: DefaultHashBuilder,
+    ids: Vec<Id>,
+    /// As Parquet's plain encoding has them.
     plain: Vec<u8>,
 }
 
 impl IdVocabulary {
-    pub fn id(&mut self, id: Id) -> u16 {
-        if self.plain.len() + 36 > DICTIONARY_BYTES_MAX {
-            return self.numbers.get(&id).copied().unwrap_or(BEYOND);
+    /// Begins to look for `id`.
+    pub fn seek(&self, id: Id) -> Sought {
+        let sought = hashed(&self.hasher, &id.0);
+        self.slots.fetch(sought);
+        sought
+    }
+
+    /// The number of the id that was sought, or `BEYOND`.
+    pub fn number(&mut self, sought: Sought, id: Id) -> u16 {
+        if let Some(known) = self.slots.find(sought, |known| self.ids.get(known as usize) == Some(&id)) {
+            return known as u16;
         }
-        let next = self.numbers.len() as u16;
-        let plain = &mut self.plain;
-        *self.numbers.entry(id).or_insert_with(|| {
-            plain.extend_from_slice(&32_u32.to_le_bytes());
-            plain.extend_from_slice(&id.digits());
-            next
-        })
+        if self.plain.len() + 36 > DICTIONARY_BYTES_MAX {
+            return BEYOND;
+        }
+        let number = self.ids.len() as u16;
+        self.plain.extend_from_slice(&32_u32.to_le_bytes());
+        self.plain.extend_from_slice(&id.digits());
+        self.ids.push(id);
+        let Self { slots, hasher, ids, .. } = self;
+        slots.put(sought, u64::from(number), |known| ids.get(known as usize).map_or(Sought::default(), |id| hashed(hasher, &id.0)));
+        number
     }
 
     pub fn plain(&self) -> &[u8] {
         &self.plain
     }
 
-    pub fn known(&self) -> usize {
-        self.numbers.len()
+    pub const fn known(&self) -> usize {
+        self.ids.len()
     }
 
     pub fn all(&self) -> impl ExactSizeIterator<Item = &Id> {
-        self.numbers.keys()
+        self.ids.iter()
+    }
+}
+
+/// What is known, by its hash: 57 bits each, with 6 bits of the hash before them and one that is always set. Never
+/// more than half full, so that a look ends soon; nothing is ever taken out. A table of hashbrown's cannot be asked
+/// ahead.
+#[derive(Default)]
+struct Slots {
+    /// As many as a power of two, or none; 0 where nothing is.
+    words: Box<[u64]>,
+    used: usize,
+}
+
+const GIVEN: u64 = (1 << 57) - 1;
+const SLOTS_MIN: usize = 16;
+
+impl Slots {
+    /// Has the place of a hash brought near.
+    fn fetch(&self, sought: Sought) {
+        if let Some(word) = self.words.get(self.home(sought)) {
+            ahead::fetch(word);
+        }
+    }
+
+    /// What stands in the place of a hash, if anything: mostly, but not always, what `find` finds.
+    fn peek(&self, sought: Sought) -> Option<u64> {
+        self.words.get(self.home(sought)).filter(|word| **word != 0).map(|word| word & GIVEN)
+    }
+
+    fn find(&self, sought: Sought, is_it: impl Fn(u64) -> bool) -> Option<u64> {
+        let mut at = self.home(sought);
+        loop {
+            let word = *self.words.get(at)?;
+            if word == 0 {
+                return None;
+            }
+            if word & !GIVEN == Self::mark(sought) && is_it(word & GIVEN) {
+                return Some(word & GIVEN);
+            }
+            at = (at + 1) & (self.words.len() - 1);
+        }
+    }
+
+    /// Notes what was not found; `hash_of` says the hash of what was noted before.
+    fn put(&mut self, sought: Sought, given: u64, hash_of: impl Fn(u64) -> Sought) {
+        if (self.used + 1) * 2 > self.words.len() {
+            let grown = vec![0; (self.words.len() * 2).max(SLOTS_MIN)].into_boxed_slice();
+            let before = std::mem::replace(&mut self.words, grown);
+            for word in before.into_iter().filter(|word| *word != 0) {
+                self.lay(hash_of(word & GIVEN), word & GIVEN);
+            }
+        }
+        self.lay(sought, given);
+        self.used += 1;
+    }
+
+    fn lay(&mut self, sought: Sought, given: u64) {
+        let mut at = self.home(sought);
+        let last = self.words.len() - 1;
+        while self.words.get(at).is_some_and(|word| *word != 0) {
+            at = (at + 1) & last;
+        }
+        if let Some(word) = self.words.get_mut(at) {
+            *word = Self::mark(sought) | given;
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = u64> {
+        self.words.iter().filter(|word| **word != 0).map(|word| word & GIVEN)
+    }
+
+    fn home(&self, Sought(hash): Sought) -> usize {
+        hash as usize & self.words.len().wrapping_sub(1)
+    }
+
+    const fn mark(Sought(hash): Sought) -> u64 {
+        (hash | 1 << 57) & !GIVEN
     }
 }
 
@@ -203,11 +335,26 @@ impl Vocabularies {
     /// event's id is another, and so `BEYOND`.
     pub fn ids(&mut self, record: &Record<'_>) -> Ids {
         let mut ids = Ids { texts: [NONE; Text::COUNT], words: [NONE; Word::ALL.len()], country: NONE, epoch: self.epoch };
-        for (at, ((id, text), vocabulary)) in ids.texts.iter_mut().zip(record.texts).zip(&mut self.texts).enumerate() {
-            if at == Text::EventId as usize {
-                *id = BEYOND;
-            } else if !text.is_empty() || at == Text::Site as usize || at == Text::Event as usize {
-                *id = vocabulary.id(text);
+        ids.texts[Text::EventId as usize] = BEYOND;
+        let is_numbered = |(at, text): (usize, &str)| match at {
+            _ if at == Text::EventId as usize => false,
+            _ => !text.is_empty() || at == Text::Site as usize || at == Text::Event as usize,
+        };
+        let mut sought = [Sought::default(); Text::COUNT];
+        let of_record = || record.texts.into_iter().enumerate();
+        for (((at, text), sought), vocabulary) in of_record().zip(&mut sought).zip(&self.texts) {
+            if is_numbered((at, text)) {
+                *sought = vocabulary.seek(text);
+            }
+        }
+        for (((at, text), sought), vocabulary) in of_record().zip(sought).zip(&self.texts) {
+            if is_numbered((at, text)) {
+                vocabulary.approach(sought);
+            }
+        }
+        for ((((at, text), sought), vocabulary), id) in of_record().zip(sought).zip(&mut self.texts).zip(&mut ids.texts) {
+            if is_numbered((at, text)) {
+                *id = vocabulary.number(sought, text);
             }
         }
         for ((id, word), (known, vocabulary)) in ids.words.iter_mut().zip(Word::ALL).zip(self.known.iter_mut().zip(&mut self.words)) {
@@ -244,8 +391,36 @@ impl Default for Vocabularies {
 
 #[cfg(test)]
 mod tests {
-    use super::{BEYOND, DICTIONARY_BYTES_MAX, IdVocabulary, Vocabulary};
+    use super::{BEYOND, DICTIONARY_BYTES_MAX, IdVocabulary, Slots, Sought, Span, Vocabulary};
     use crate::hit::field::Id;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        /// Hashes that share their places and their marks, as no hasher would give them.
+        #[test]
+        fn what_was_put_is_found_and_nothing_else(hashes in prop::collection::vec((0..4_u64, 0..3_u64, 0..1_000_u64), 0..200)) {
+            let hash_of = |given: u64| Sought(((given % 4) << 57) | (given / 4 % 3));
+            let (mut slots, mut known) = (Slots::default(), HashMap::new());
+            for (high, low, rest) in hashes {
+                let given = rest * 12 + low * 4 + high;
+                let sought = hash_of(given);
+                slots.fetch(sought);
+                prop_assert_eq!(slots.find(sought, |there| there == given), known.get(&given).copied());
+                if known.insert(given, given).is_none() {
+                    slots.put(sought, given, hash_of);
+                }
+                prop_assert!(slots.words.len() >= 2 * known.len());
+            }
+            prop_assert_eq!(slots.all().count(), known.len());
+        }
+
+        #[test]
+        fn a_span_is_what_was_packed(start in 4..=DICTIONARY_BYTES_MAX, length in 0..DICTIONARY_BYTES_MAX, id: u16) {
+            let Span { start: found, length: as_long, id: number } = Span::of(Span { start, length, id }.packed());
+            prop_assert_eq!((found, as_long, number), (start, length, id));
+        }
+    }
 
     #[test]
     fn a_text_keeps_its_number() {
@@ -280,7 +455,7 @@ mod tests {
         let id = |number: u32| Id(std::array::from_fn(|at| number.to_le_bytes()[at % 4]));
         for number in 0..30_000 {
             let expected = if number < 29_127 { number as u16 } else { BEYOND };
-            assert_eq!((ids.id(id(number)), ids.id(id(number))), (expected, expected));
+            assert_eq!([(); 2].map(|()| ids.number(ids.seek(id(number)), id(number))), [expected; 2]);
         }
         assert_eq!((ids.known(), ids.all().len(), ids.plain().len()), (29_127, 29_127, 29_127 * 36));
     }

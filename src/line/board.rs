@@ -11,6 +11,7 @@
 
 use crate::hit::clock::Moment;
 use crate::hit::record::{Number, Record, Text};
+use crate::rules::ahead;
 use dashmap::DashMap;
 use dashmap::mapref::one::RefMut;
 use hashbrown::{HashMap, HashSet};
@@ -237,11 +238,10 @@ impl Portion {
         let site = hasher.hash_one(record.text(Text::Site));
         let Part { rows, texts } = &mut parts[site as usize % PARTS];
         let at = texts.len();
-        let visitor = record.visitor_id.and_then(|visitor| {
-            let hash = hasher.hash_one(u128::from_ne_bytes(visitor.0));
-            let told = &mut told[hash as usize % TOLD];
-            (std::mem::replace(told, hash) != hash).then_some(hash)
-        });
+        let visitor = record.visitor_id.map(|visitor| hasher.hash_one(u128::from_ne_bytes(visitor.0)));
+        if let Some(hash) = visitor {
+            ahead::fetch(&told[hash as usize % TOLD]);
+        }
         let source = record.text(Text::SourceName);
         let lengths = [
             record.text(Text::Site),
@@ -264,7 +264,7 @@ impl Portion {
             is_page_view: record.text(Text::Event) == "page_view",
             starts_visit: record.starts_visit,
             engaged_ms: record.number(Number::EngagedMs).map_or(0, |ms| u64::from(ms.unsigned_abs())),
-            visitor,
+            visitor: visitor.filter(|hash| std::mem::replace(&mut told[*hash as usize % TOLD], *hash) != *hash),
         });
     }
 }

@@ -177,6 +177,11 @@ impl Collector {
         self.judge.borrow_mut().place(address)
     }
 
+    /// Says that a hit from this address is about to be collected: what is known of its network is brought near.
+    pub fn announce(&self, address: &Private<Address>) {
+        self.judge.borrow().places.fetch(address);
+    }
+
     /// Decides what becomes of a hit and keeps what may be kept.
     // A hit is taken by value, 700 bytes: out of line, each of these calls would copy it and what is kept of it.
     #[inline(always)]
@@ -314,10 +319,14 @@ fn judge<'a>(
         }
     };
     let (visitor, changes) = identify(book, site, grounds, &found, place, &hit, ids);
-    // Both memories are asked ahead, so that they answer together, while texts are cleaned.
     let given_id = hit.draft.event_id;
     let sought = given_id.map(|id| book.repeats.seek(site.key.as_str(), id));
     let approach = visitor.map(|visitor| book.visits.approach(visitor));
+    let agent = agents.seek(user_agent(&hit));
+    // All three memories are asked in one breath and ahead, so that they answer together, while texts are cleaned.
+    sought.into_iter().for_each(|sought| book.repeats.fetch(sought));
+    approach.iter().for_each(|approach| book.visits.fetch(approach));
+    agents.fetch(&agent);
     let echo = Echo::of(hit.user_agent.reveal(), hit.cookies.reveal(), arena);
     // What is brought in from the past belongs to the visits of its own time.
     let attended_at = if hit.protocol == Protocol::Import { occurred_at.unwrap_or(received_at) } else { received_at };
@@ -342,7 +351,7 @@ fn judge<'a>(
         occurred_at: occurred_at.unwrap_or(received_at),
         event_id: own_id.unwrap_or_else(|| arena.alloc_str(std::str::from_utf8(&ids.fresh().digits()).unwrap_or_default())),
         place,
-        agent: agents.classify(user_agent(&hit)),
+        agent: agents.classify(agent),
         sources: &book.sources,
         visitor,
         visit: approach.map(|approach| book.visits.attend(approach, attended_at)),

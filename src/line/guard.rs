@@ -1,23 +1,21 @@
 //! Owns what keeps hits from counting twice or too often: the memory of event ids, the visits in
 //! progress, the quotas of sites.
 //!
-//! Promises fixed memory: both memories are tables of 64-bit words that never grow, shared by all
-//! workers without locks. An event id is remembered for 24 hours, as 46 bits of a keyed hash in a bucket
-//! of eight: a fresh id is taken for a repeat with a chance of 8 / 2^46, one in 9 × 10^12. 64 MiB hold
+//! Promises bounded memory: both memories are tables of 64-bit words that never grow, shared by all
+//! workers without locks, and taken from the system as they fill. An event id is remembered for 24 hours, as 46 bits
+//! of a keyed hash in a bucket of eight: a fresh id is taken for a repeat with a chance of 8 / 2^46, one in 9 × 10^12. 64 MiB hold
 //! 8 million ids, 97 a second for 24 h; beyond that the oldest is forgotten first, and what repeats
 //! then is removed later, exactly, from the lake. Never stores an id itself.
 
 use crate::hit::clock::Moment;
 use crate::hit::field::Id;
-use crate::rules::identity;
+use crate::rules::{ahead, identity};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const BUCKET: usize = 8;
-
 /// The memory of event ids.
 pub struct Repeats {
-    slots: Box<[AtomicU64]>,
+    table: Table,
     hasher: RandomState,
 }
 
@@ -53,35 +51,28 @@ const HASH_MASK: u64 = !((1 << 18) - 1);
 impl Repeats {
     /// A memory of `bytes`, rounded down to whole buckets of 64 bytes.
     pub fn new(bytes: usize) -> Self {
-        let slots = (bytes / 64).max(1) * BUCKET;
-        Self { slots: (0..slots).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
+        Self { table: Table::new(bytes), hasher: RandomState::new() }
     }
 
-    /// Begins to look for an event id. Its bucket is on its way from memory while other work is done: the table
-    /// is larger than any cache, so that the look itself would wait for it.
+    /// Begins to look for an event id.
     pub fn seek(&self, site: &str, event_id: &str) -> Sought {
-        let sought = self.sought(site, event_id);
-        self.touch(sought);
-        sought
-    }
-
-    fn sought(&self, site: &str, event_id: &str) -> Sought {
         Sought(self.hasher.hash_one((site, event_id)))
     }
 
-    fn touch(&self, Sought(hash): Sought) {
-        std::hint::black_box(self.load(self.bucket(hash)));
+    /// Has what is known of it brought near, while other work is done: the table is larger than any cache, so that
+    /// the look itself would wait for it.
+    pub fn fetch(&self, Sought(hash): Sought) {
+        self.table.fetch(self.bucket(hash));
     }
 
     /// Looks an event id up, and notes it where it is fresh.
     pub fn look(&self, Sought(hash): Sought, now: Moment) -> Seen {
         let hour = hour_of(now);
         let word = (hash & HASH_MASK) | (hour << HOUR_SHIFT) | USED;
-        let start = self.bucket(hash);
+        let bucket = self.bucket(hash);
         loop {
-            let mut oldest = (start, 0, u64::MAX);
-            for slot in start..start + BUCKET {
-                let there = self.load(slot);
+            let mut oldest = (0, 0, u64::MAX);
+            for (slot, there) in self.table.slots(bucket) {
                 let age = age_of(there, hour);
                 if there & USED != 0 && there & HASH_MASK == hash & HASH_MASK && age <= 24 {
                     return if there & DURABLE == 0 { Seen::Pending(Noted { slot, word: there }) } else { Seen::Durable };
@@ -97,7 +88,7 @@ impl Repeats {
                 // Eight ids on their way in one bucket: this one goes without a memory.
                 return Seen::Fresh(Noted { slot: usize::MAX, word });
             }
-            if self.swap(slot, there, word) {
+            if self.table.swap(slot, there, word) {
                 return Seen::Fresh(Noted { slot, word });
             }
         }
@@ -106,12 +97,12 @@ impl Repeats {
     /// Says how it ended: durable, or not, in which case the id is forgotten.
     pub fn settle(&self, noted: Noted, is_durable: bool) {
         // Where another took the slot meanwhile, there is nothing to say.
-        self.swap(noted.slot, noted.word, if is_durable { noted.word | DURABLE } else { 0 });
+        self.table.swap(noted.slot, noted.word, if is_durable { noted.word | DURABLE } else { 0 });
     }
 
     /// What became of an id that was on its way: durable or not, or `None` while it still is.
     pub fn fate(&self, noted: Noted) -> Option<bool> {
-        let there = self.load(noted.slot);
+        let there = self.table.load(noted.slot);
         if there == noted.word { None } else { Some(there == noted.word | DURABLE) }
     }
 
@@ -124,21 +115,68 @@ impl Repeats {
 
     fn bucket(&self, hash: u64) -> usize {
         // The low bits are not part of the word: the bucket takes them, as the high ones of a product, and more.
-        bucket_of(hash.rotate_right(18), self.slots.len() / BUCKET)
-    }
-
-    fn load(&self, slot: usize) -> u64 {
-        self.slots.get(slot).map_or(0, |word| word.load(Ordering::Acquire))
-    }
-
-    fn swap(&self, slot: usize, from: u64, to: u64) -> bool {
-        self.slots.get(slot).is_some_and(|word| word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok())
+        self.table.bucket_of(hash.rotate_right(18))
     }
 }
 
-/// The first slot of one of so many buckets, by the high bits of a hash: a division would take longer.
-const fn bucket_of(hash: u64, buckets: usize) -> usize {
-    ((hash as u128 * buckets as u128) >> 64) as usize * BUCKET
+/// Words in buckets of 64 bytes, shared without locks.
+struct Table {
+    words: Box<[AtomicU64]>,
+    /// The first word that begins where 64 bytes do: a bucket is asked of memory at once.
+    first: usize,
+    buckets: usize,
+}
+
+const BUCKET: usize = 8;
+const BUCKET_BYTES: usize = BUCKET * size_of::<AtomicU64>();
+/// The smallest pages there are, 4 KiB.
+const PAGE_WORDS: usize = 512;
+
+impl Table {
+    /// Of `bytes`, rounded down to whole buckets. They come from the system as zeros, each page when it is used first.
+    fn new(bytes: usize) -> Self {
+        let buckets = (bytes / BUCKET_BYTES).max(1);
+        let words = bytemuck::zeroed_slice_box::<AtomicU64>((buckets + 1) * BUCKET);
+        Self { first: words.as_ptr().align_offset(BUCKET_BYTES) % BUCKET, words, buckets }
+    }
+
+    /// A bucket by the high bits of a hash: a division would take longer.
+    const fn bucket_of(&self, hash: u64) -> usize {
+        ((hash as u128 * self.buckets as u128) >> 64) as usize
+    }
+
+    /// Has a bucket brought near.
+    fn fetch(&self, bucket: usize) {
+        if let Some(first) = self.words.get(self.first + bucket * BUCKET) {
+            ahead::fetch(first);
+        }
+    }
+
+    /// Takes all pages from the system now, by a write each: a look reads before it writes, and so asks for each
+    /// page twice.
+    fn take_pages(&self) {
+        for page in self.words.chunks(PAGE_WORDS) {
+            if let Some(first) = page.first() {
+                first.fetch_or(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// A bucket's slots and what is in them.
+    fn slots(&self, bucket: usize) -> impl Iterator<Item = (usize, u64)> {
+        let start = self.first + bucket * BUCKET;
+        let slots = start..start + BUCKET;
+        let words = self.words.get(slots.clone()).unwrap_or_default();
+        slots.zip(words).map(|(slot, word)| (slot, word.load(Ordering::Acquire)))
+    }
+
+    fn load(&self, slot: usize) -> u64 {
+        self.words.get(slot).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    fn swap(&self, slot: usize, from: u64, to: u64) -> bool {
+        self.words.get(slot).is_some_and(|word| word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok())
+    }
 }
 
 fn hour_of(now: Moment) -> u64 {
@@ -156,7 +194,7 @@ fn age_of(word: u64, hour: u64) -> u64 {
 /// full table; then one's visit may seem to have begun with the other's, but ids never mix, since a
 /// visit's id is made of its visitor's.
 pub struct Visits {
-    slots: Box<[AtomicU64]>,
+    table: Table,
     hasher: RandomState,
 }
 
@@ -165,8 +203,7 @@ pub struct Visits {
 pub struct Approach {
     visitor: Id,
     mark: u64,
-    /// The first slot of the bucket.
-    start: usize,
+    bucket: usize,
 }
 
 /// A visit ends after so much silence.
@@ -175,25 +212,19 @@ const MINUTE_MASK: u64 = (1 << 21) - 1;
 
 impl Visits {
     pub fn new(bytes: usize) -> Self {
-        let slots = (bytes / 64).max(1) * BUCKET;
-        Self { slots: (0..slots).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
+        Self { table: Table::new(bytes), hasher: RandomState::new() }
     }
 
-    /// Begins to look for a visitor's visit, as `Repeats::seek` does for an event id.
+    /// Begins to look for a visitor's visit.
     pub fn approach(&self, visitor: Id) -> Approach {
-        let approach = self.approached(visitor);
-        self.touch(&approach);
-        approach
-    }
-
-    fn approached(&self, visitor: Id) -> Approach {
         let hash = self.hasher.hash_one(u128::from_ne_bytes(visitor.0));
         // The mark in a word is of the high bits: the bucket takes the low ones.
-        Approach { visitor, mark: hash >> 42, start: bucket_of(hash.rotate_right(32), self.slots.len() / BUCKET) }
+        Approach { visitor, mark: hash >> 42, bucket: self.table.bucket_of(hash.rotate_right(32)) }
     }
 
-    fn touch(&self, approach: &Approach) {
-        std::hint::black_box(self.slots.get(approach.start).map_or(0, |word| word.load(Ordering::Relaxed)));
+    /// Has what is known of it brought near.
+    pub fn fetch(&self, approach: &Approach) {
+        self.table.fetch(approach.bucket);
     }
 
     /// The visit of an interaction of the visitor at `now`, and whether it begins with it.
@@ -204,18 +235,17 @@ impl Visits {
     }
 
     /// Notes an interaction at `now`: the minute in which its visit began, and whether it begins it.
-    fn note(&self, Approach { mark, start, .. }: Approach, now: Moment) -> (i64, bool) {
+    fn note(&self, Approach { mark, bucket, .. }: Approach, now: Moment) -> (i64, bool) {
         let minute = now.minute().unsigned_abs() & MINUTE_MASK;
         loop {
-            let mut oldest = (start, 0, 0);
-            for slot in start..start + BUCKET {
-                let there = self.slots.get(slot).map_or(0, |word| word.load(Ordering::Acquire));
+            let mut oldest = (0, 0, 0);
+            for (slot, there) in self.table.slots(bucket) {
                 let silence = minute.wrapping_sub(there) & MINUTE_MASK;
                 let is_open = silence <= VISIT_SILENCE_MINUTES.unsigned_abs() || silence > MINUTE_MASK / 2;
                 if there != 0 && there >> 42 == mark && is_open {
                     let began = (there >> 21) & MINUTE_MASK;
                     let last = if silence > MINUTE_MASK / 2 { there & MINUTE_MASK } else { minute };
-                    if there & MINUTE_MASK != last && !self.swap(slot, there, (mark << 42) | (began << 21) | last) {
+                    if there & MINUTE_MASK != last && !self.table.swap(slot, there, (mark << 42) | (began << 21) | last) {
                         continue;
                     }
                     return (full_minute(began, now), false);
@@ -225,14 +255,10 @@ impl Visits {
                     oldest = (slot, there, rank);
                 }
             }
-            if self.swap(oldest.0, oldest.1, (mark << 42) | (minute << 21) | minute) {
+            if self.table.swap(oldest.0, oldest.1, (mark << 42) | (minute << 21) | minute) {
                 return (now.minute(), true);
             }
         }
-    }
-
-    fn swap(&self, slot: usize, from: u64, to: u64) -> bool {
-        self.slots.get(slot).is_some_and(|word| word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok())
     }
 }
 
@@ -250,19 +276,22 @@ pub struct Recalling<'g> {
     repeats: &'g Repeats,
     visits: &'g Visits,
     sought: Vec<(Sought, Option<Approach>, Moment)>,
+    groups: usize,
 }
 
 const SOUGHT_MAX: usize = 32;
+/// From so many rows on (8,192) most pages of the memories will be needed: there are 20,480.
+const MANY_GROUPS: usize = 256;
 
 impl<'g> Recalling<'g> {
     pub fn new(repeats: &'g Repeats, visits: &'g Visits) -> Self {
-        Self { repeats, visits, sought: Vec::with_capacity(SOUGHT_MAX) }
+        Self { repeats, visits, sought: Vec::with_capacity(SOUGHT_MAX), groups: 0 }
     }
 
     /// Remembers a row; rows come by and large in their order.
     pub fn remember(&mut self, site: &str, event_id: &str, received_at: Moment, visitor: Option<Id>) {
-        let approach = visitor.map(|visitor| self.visits.approached(visitor));
-        self.sought.push((self.repeats.sought(site, event_id), approach, received_at));
+        let approach = visitor.map(|visitor| self.visits.approach(visitor));
+        self.sought.push((self.repeats.seek(site, event_id), approach, received_at));
         if self.sought.len() == SOUGHT_MAX {
             self.finish();
         }
@@ -270,10 +299,15 @@ impl<'g> Recalling<'g> {
 
     /// Remembers what was only sought so far.
     pub fn finish(&mut self) {
+        self.groups += 1;
+        if self.groups == MANY_GROUPS {
+            self.repeats.table.take_pages();
+            self.visits.table.take_pages();
+        }
         for (sought, approach, _) in &self.sought {
-            self.repeats.touch(*sought);
+            self.repeats.fetch(*sought);
             if let Some(approach) = approach {
-                self.visits.touch(approach);
+                self.visits.fetch(approach);
             }
         }
         for (sought, approach, received_at) in self.sought.drain(..) {
@@ -358,7 +392,7 @@ mod tests {
         let repeats = Repeats::new(64);
         for hour in [3, 3, 3, 3, 0, 1, 2, 3] {
             let at = NOW.plus_seconds(hour * 3_600);
-            let known = repeats.slots.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count();
+            let known = repeats.table.words.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count();
             repeats.recall(repeats.seek("acme", &format!("{hour} of {known}")), at);
         }
         repeats.recall(repeats.seek("acme", "late"), NOW.plus_seconds(3_600));

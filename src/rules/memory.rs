@@ -67,10 +67,14 @@ impl Memory {
         let input = trimmed(input);
         // A URL is cut only where no letter of an escape stands, so that what is in no form of the whole is in
         // no form of a part either, and the rest is the same for every request.
-        if input.len() > LENGTH_MAX || !self.worth_of_urls.is_looked_for() || scrub::echoes(input, echo, arena) {
+        if input.len() > LENGTH_MAX || !self.worth_of_urls.is_looked_for() {
             return scrub::url(input, echo, removed, arena);
         }
         let (number, check) = hashed(&self.of_urls, input);
+        self.urls.fetch(number);
+        if scrub::echoes(input, echo, arena) {
+            return scrub::url(input, echo, removed, arena);
+        }
         let known = self.urls.find(number, |known| known.check == check);
         self.worth_of_urls.learn(known.is_some());
         if let Some(known) = known
@@ -96,11 +100,14 @@ impl Memory {
             || Traits::of(input).is_plain()
             || scrub::is_encoded(input)
             || !self.worth_of_texts.is_looked_for()
-            || scrub::echoes(input, echo, arena)
         {
             return scrub::text(input, length_max, echo, removed, arena);
         }
         let (number, check) = hashed(&self.of_texts, input);
+        self.texts.fetch(number);
+        if scrub::echoes(input, echo, arena) {
+            return scrub::text(input, length_max, echo, removed, arena);
+        }
         let is_known = self.texts.find(number, |known| known.check == check).is_some();
         self.worth_of_texts.learn(is_known);
         if is_known {

@@ -90,6 +90,13 @@ impl Places {
         self.known.clear();
     }
 
+    /// Has what is known of an address's network brought near, for `locate` a little later.
+    pub fn fetch(&self, address: &Private<Address>) {
+        if let Some(address) = *address.reveal() {
+            self.known.fetch(Network::of(address).number());
+        }
+    }
+
     /// The place of an address, which is given up for it.
     #[expect(clippy::needless_pass_by_value, reason = "the address ends here")]
     pub fn locate(&mut self, address: Private<Address>) -> &Place {
