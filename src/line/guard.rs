@@ -345,7 +345,7 @@ impl Quotas {
 
 #[cfg(test)]
 mod tests {
-    use super::{Quotas, Recalling, Repeats, Seen, Visits};
+    use super::{MANY_GROUPS, Quotas, Recalling, Repeats, SOUGHT_MAX, Seen, Visits};
     use crate::hit::clock::Moment;
     use crate::hit::field::Id;
     use std::sync::atomic::Ordering;
@@ -417,6 +417,20 @@ mod tests {
         assert_eq!(after.attend(after.approach(visitor), now), before.attend(before.approach(visitor), now));
         assert!(!after.attend(after.approach(visitor), now).1);
         assert_eq!(repeats.look(repeats.seek("acme", "x"), now), Seen::Durable);
+    }
+
+    #[test]
+    fn many_rows_are_recalled_whole_where_all_pages_are_taken_halfway() {
+        let (repeats, visits) = (Repeats::new(4 << 20), Visits::new(4 << 20));
+        let mut recalling = Recalling::new(&repeats, &visits);
+        let ids: Vec<String> = (0..SOUGHT_MAX * MANY_GROUPS + 100).map(|number| number.to_string()).collect();
+        for id in &ids {
+            recalling.remember("acme", id, NOW, Some(Id([7; 16])));
+        }
+        recalling.finish();
+        assert!(recalling.groups > MANY_GROUPS);
+        assert!(ids.iter().all(|id| repeats.look(repeats.seek("acme", id), NOW) == Seen::Durable));
+        assert!(!visits.attend(visits.approach(Id([7; 16])), NOW).1);
     }
 
     #[test]
