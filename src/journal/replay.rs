@@ -6,7 +6,7 @@
 
 use super::frame::{self, Frame, Next};
 use super::segment::{HEADER_LENGTH, is_header};
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 
 /// How a segment ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,75 +26,57 @@ pub fn replay_segment(mut segment: impl Read, sequence: u64, each: impl FnMut(Fr
     if is_header(&header, sequence) {
         return replay_from(segment, WINDOW_BYTES, each);
     }
-    let mut torn_bytes = count_written(&header);
-    let mut window = vec![0; WINDOW_BYTES];
-    loop {
-        match segment.read(&mut window) {
-            Ok(0) => return Ok(Replayed { frames: 0, torn_bytes }),
-            Ok(length) => torn_bytes += count_written(window.get(..length).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let mut bytes = BufReader::new(header.chain(segment)).bytes();
+    let torn_bytes = bytes.try_fold(0, |count, byte| byte.map(|byte| count + u64::from(byte != 0)))?;
+    Ok(Replayed { frames: 0, torn_bytes })
 }
 
 /// Some 600 frames: half of a processor's own cache, and long enough that asking for it is little beside reading it.
 const WINDOW_BYTES: usize = 256 << 10;
 
 fn replay_from(mut source: impl Read, window_bytes: usize, mut each: impl FnMut(Frame<'_>)) -> io::Result<Replayed> {
-    let mut replayed = Replayed::default();
-    let mut window = vec![0; window_bytes];
-    let (mut start, mut end, mut is_over) = (0, 0, false);
+    let (mut frames, mut window, mut is_over) = (0, Vec::with_capacity(window_bytes), false);
     loop {
-        let rest = window.get(start..end).unwrap_or_default();
-        if is_over || !frame::is_cut_short(rest) {
-            match frame::read(rest) {
-                Next::Frame(frame, after) => {
-                    each(frame);
-                    replayed.frames += 1;
-                    start = end - after.len();
-                }
-                Next::End => return Ok(replayed),
-                Next::Torn => {
-                    replayed.torn_bytes = (end - start) as u64 + io::copy(&mut source, &mut io::sink())?;
-                    return Ok(replayed);
-                }
-            }
-            continue;
+        let passed = pass(&window, &mut each);
+        frames += passed.frames;
+        let left = passed.rest.len();
+        if is_over || !frame::is_cut_short(passed.rest) {
+            let torn_bytes = if passed.is_torn { left as u64 + io::copy(&mut source, &mut io::sink())? } else { 0 };
+            return Ok(Replayed { frames, torn_bytes });
         }
-        window.copy_within(start..end, 0);
-        (start, end) = (0, end - start);
-        if end == window.len() {
-            window.resize(window.len() * 2, 0);
-        }
-        match source.read(window.get_mut(end..).unwrap_or_default()) {
-            Ok(length) => (end, is_over) = (end + length, length == 0),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+        window.drain(..window.len() - left);
+        // Where a frame is longer than the window, twice as much.
+        let room = if left < window_bytes { window_bytes - left } else { left };
+        is_over = source.by_ref().take(room as u64).read_to_end(&mut window)? == 0;
     }
-}
-
-fn count_written(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|byte| **byte != 0).count() as u64
 }
 
 /// Calls `each` for every one of the frames that lie in memory, without a header.
 pub fn replay<'a>(frames: &'a [u8], mut each: impl FnMut(Frame<'a>)) -> Replayed {
-    let mut replayed = Replayed::default();
-    let mut rest = frames;
+    let passed = pass(frames, &mut each);
+    Replayed { frames: passed.frames, torn_bytes: if passed.is_torn { passed.rest.len() as u64 } else { 0 } }
+}
+
+/// What a pass over bytes came to.
+struct Passed<'a> {
+    frames: u64,
+    /// What is behind the last whole frame, and whether it is torn: else it is the end.
+    rest: &'a [u8],
+    is_torn: bool,
+}
+
+/// Calls `each` for the whole frames at the start of `bytes`.
+fn pass<'a>(bytes: &'a [u8], each: &mut impl FnMut(Frame<'a>)) -> Passed<'a> {
+    let (mut frames, mut rest) = (0, bytes);
     loop {
         match frame::read(rest) {
             Next::Frame(frame, after) => {
                 each(frame);
-                replayed.frames += 1;
+                frames += 1;
                 rest = after;
             }
-            Next::End => return replayed,
-            Next::Torn => {
-                replayed.torn_bytes = rest.len() as u64;
-                return replayed;
-            }
+            Next::End => return Passed { frames, rest, is_torn: false },
+            Next::Torn => return Passed { frames, rest, is_torn: true },
         }
     }
 }

@@ -45,7 +45,7 @@ impl Vocabulary {
 
     /// Begins to look for `text`.
     fn seek(&self, text: &str) -> Sought {
-        let sought = self.hashed(text.as_bytes());
+        let sought = hashed(&self.hasher, text.as_bytes());
         self.slots.fetch(sought);
         sought
     }
@@ -94,10 +94,6 @@ impl Vocabulary {
     pub fn extremes(&self) -> Option<(&[u8], &[u8])> {
         let texts = || self.slots.all().map(|known| Span::of(known).within(&self.plain));
         Some((texts().min()?, texts().max()?))
-    }
-
-    fn hashed(&self, text: &[u8]) -> Sought {
-        hashed(&self.hasher, text)
     }
 }
 
@@ -336,24 +332,18 @@ impl Vocabularies {
     pub fn ids(&mut self, record: &Record<'_>) -> Ids {
         let mut ids = Ids { texts: [NONE; Text::COUNT], words: [NONE; Word::ALL.len()], country: NONE, epoch: self.epoch };
         ids.texts[Text::EventId as usize] = BEYOND;
-        let is_numbered = |(at, text): (usize, &str)| match at {
-            _ if at == Text::EventId as usize => false,
-            _ => !text.is_empty() || at == Text::Site as usize || at == Text::Event as usize,
-        };
-        let mut sought = [Sought::default(); Text::COUNT];
-        let of_record = || record.texts.into_iter().enumerate();
-        for (((at, text), sought), vocabulary) in of_record().zip(&mut sought).zip(&self.texts) {
-            if is_numbered((at, text)) {
-                *sought = vocabulary.seek(text);
+        let is_numbered = |at, text: &str| at != Text::EventId as usize && (!text.is_empty() || at == Text::Site as usize || at == Text::Event as usize);
+        let sought: [_; Text::COUNT] = std::array::from_fn(|at| {
+            let text = record.texts[at];
+            is_numbered(at, text).then(|| (text, self.texts[at].seek(text)))
+        });
+        for (sought, vocabulary) in sought.iter().zip(&self.texts) {
+            if let Some((_, sought)) = sought {
+                vocabulary.approach(*sought);
             }
         }
-        for (((at, text), sought), vocabulary) in of_record().zip(sought).zip(&self.texts) {
-            if is_numbered((at, text)) {
-                vocabulary.approach(sought);
-            }
-        }
-        for ((((at, text), sought), vocabulary), id) in of_record().zip(sought).zip(&mut self.texts).zip(&mut ids.texts) {
-            if is_numbered((at, text)) {
+        for ((sought, vocabulary), id) in sought.into_iter().zip(&mut self.texts).zip(&mut ids.texts) {
+            if let Some((text, sought)) = sought {
                 *id = vocabulary.number(sought, text);
             }
         }
