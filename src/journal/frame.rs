@@ -1,9 +1,10 @@
 //! Owns the frame, the unit of the journal: `[length u32][crc32c u32][kind u8][payload]`, integers
 //! little-endian, the checksum (Castagnoli) over kind and payload, the length over both as well.
 //!
-//! Knows two kinds: an interaction that passed the gate, and a tally of how other hits ended. What was
-//! removed from an interaction's texts stands at its end, and nothing where nothing was: frames from before
-//! that was counted are read as such.
+//! Knows two kinds: an interaction that passed the gate, and a tally of how other hits ended. Of an interaction's
+//! texts those that are not empty are there, side by side behind a map of them and their lengths; what was
+//! removed from them stands at its end, and nothing where nothing was. Reads the interactions of before as well:
+//! every text behind its length, empty or not.
 //! Promises: what does not decode to the last byte is an error, never half a row. Only an
 //! `Interaction` can be written; reading gives back a `Record` that borrows from the bytes.
 
@@ -101,7 +102,8 @@ pub fn read(bytes: &[u8]) -> Next<'_> {
         return Next::Torn;
     }
     let frame = match body.split_first() {
-        Some((&KIND_INTERACTION, payload)) => decode(payload).map(Frame::Interaction),
+        Some((&KIND_INTERACTION, payload)) => decode(payload, Bytes::texts),
+        Some((&KIND_INTERACTION_BEFORE, payload)) => decode(payload, Bytes::texts_one_by_one),
         Some((&KIND_TALLY, payload)) => decode_tally(payload),
         Some(_) | None => None,
     };
@@ -116,8 +118,9 @@ pub fn is_cut_short(bytes: &[u8]) -> bool {
     }
 }
 
-const KIND_INTERACTION: u8 = 1;
+const KIND_INTERACTION_BEFORE: u8 = 1;
 const KIND_TALLY: u8 = 2;
+const KIND_INTERACTION: u8 = 3;
 
 fn write_frame(group: &mut Vec<u8>, kind: u8, payload: impl FnOnce(&mut Vec<u8>)) {
     let start = group.len();
@@ -169,9 +172,7 @@ fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
     if let Some(country) = record.country {
         out.extend_from_slice(&country.bytes());
     }
-    for text in record.texts {
-        put_text(out, text);
-    }
+    put_texts(out, &record.texts);
     for number in record.numbers {
         // 0 is "none", n + 1 is n: the gate lets no negative number pass.
         put_varint(out, number.map_or(0, |number| u64::from(number.unsigned_abs()) + 1));
@@ -189,7 +190,7 @@ fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
 }
 
 #[inline]
-fn decode(payload: &[u8]) -> Option<Record<'_>> {
+fn decode<'a>(payload: &'a [u8], texts: impl Fn(&mut Bytes<'a>) -> Option<[&'a str; Text::COUNT]>) -> Option<Frame<'a>> {
     let mut bytes = Bytes(payload);
     let received_at = Moment(bytes.i64()?);
     let occurred_at = Moment(bytes.i64()?);
@@ -208,7 +209,7 @@ fn decode(payload: &[u8]) -> Option<Record<'_>> {
     } else {
         Some(Country::parse(std::str::from_utf8(&bytes.array::<2>()?).ok()?)?)
     };
-    let texts = bytes.texts()?;
+    let texts = texts(&mut bytes)?;
     let mut numbers = [None; Number::COUNT];
     for number in &mut numbers {
         *number = match bytes.varint()? {
@@ -225,7 +226,7 @@ fn decode(payload: &[u8]) -> Option<Record<'_>> {
         let kind = Kind::from_index(usize::from(bytes.byte()?))?;
         scrubbed.0[kind as usize] = bytes.varint()?;
     }
-    Some(Record {
+    Some(Frame::Interaction(Record {
         received_at,
         occurred_at,
         texts,
@@ -245,7 +246,7 @@ fn decode(payload: &[u8]) -> Option<Record<'_>> {
         protocol,
         properties,
         scrubbed,
-    })
+    }))
 }
 
 fn decode_tally(payload: &[u8]) -> Option<Frame<'_>> {
@@ -260,6 +261,31 @@ fn decode_tally(payload: &[u8]) -> Option<Frame<'_>> {
 fn put_text(out: &mut Vec<u8>, text: &str) {
     put_varint(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
+}
+
+/// A row's texts: a map of those that are there, their lengths, and then they themselves, side by side.
+fn put_texts(out: &mut Vec<u8>, texts: &[&str; Text::COUNT]) {
+    let map = texts.iter().enumerate().fold(0, |map, (at, text)| map | u32::from(!text.is_empty()) << at);
+    out.extend_from_slice(&map.to_le_bytes());
+    for at in Places(map) {
+        put_varint(out, texts[at].len() as u64);
+    }
+    for at in Places(map) {
+        out.extend_from_slice(texts[at].as_bytes());
+    }
+}
+
+/// The texts that are there, by a map of them.
+struct Places(u32);
+
+impl Iterator for Places {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let at = self.0.trailing_zeros();
+        self.0 &= self.0.wrapping_sub(1);
+        (at < u32::BITS).then_some(at as usize)
+    }
 }
 
 /// LEB128: seven bits a byte, least first.
@@ -313,29 +339,30 @@ impl<'a> Bytes<'a> {
         None
     }
 
-    /// All texts of a row. Lengths below 128 are ASCII, so most rows' texts are checked in one pass, lengths and
-    /// all, and then only cut apart.
+    /// As `put_texts` puts them.
     fn texts(&mut self) -> Option<[&'a str; Text::COUNT]> {
-        let start = self.0;
-        let mut places = [(0, 0); Text::COUNT];
-        let mut end = 0;
-        for place in &mut places {
-            let length = usize::try_from(self.varint()?).ok()?;
-            let at = start.len() - self.0.len();
-            self.take(length)?;
-            end = at + length;
-            *place = (at, end);
+        let map = u32::from_le_bytes(self.array()?);
+        if map >> Text::COUNT != 0 {
+            return None;
         }
-        let bytes = start.get(..end)?;
+        let (mut lengths, mut whole) = ([0; Text::COUNT], 0_usize);
+        for at in Places(map) {
+            lengths[at] = usize::try_from(self.varint()?).ok()?;
+            whole = whole.checked_add(lengths[at])?;
+        }
+        // Checked in one pass, and then only cut apart.
+        let (mut texts, mut rest) = ([""; Text::COUNT], std::str::from_utf8(self.take(whole)?).ok()?);
+        for at in Places(map) {
+            (texts[at], rest) = rest.split_at_checked(lengths[at])?;
+        }
+        Some(texts)
+    }
+
+    /// As they were put before: all of them, each behind its length.
+    fn texts_one_by_one(&mut self) -> Option<[&'a str; Text::COUNT]> {
         let mut texts = [""; Text::COUNT];
-        if let Ok(whole) = std::str::from_utf8(bytes) {
-            for (text, (at, end)) in texts.iter_mut().zip(places) {
-                *text = whole.get(at..end)?;
-            }
-        } else {
-            for (text, (at, end)) in texts.iter_mut().zip(places) {
-                *text = std::str::from_utf8(bytes.get(at..end)?).ok()?;
-            }
+        for text in &mut texts {
+            *text = self.text()?;
         }
         Some(texts)
     }
@@ -385,6 +412,26 @@ mod tests {
         }
     }
 
+    /// The same frame as it was written before: the record has one id and a country.
+    fn as_before(frame: &[u8], texts: &[String]) -> Vec<u8> {
+        let payload = &frame[9..];
+        let (head, rest) = payload.split_at(8 + 8 + 8 + 16 + 2);
+        let mut lengths = Vec::new();
+        for text in texts.iter().filter(|text| !text.is_empty()) {
+            super::put_varint(&mut lengths, text.len() as u64);
+        }
+        let behind = &rest[4 + lengths.len() + texts.iter().map(String::len).sum::<usize>()..];
+        let mut group = Vec::new();
+        write_frame(&mut group, super::KIND_INTERACTION_BEFORE, |out| {
+            out.extend_from_slice(head);
+            for text in texts {
+                super::put_text(out, text);
+            }
+            out.extend_from_slice(behind);
+        });
+        group
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read_back(
@@ -400,9 +447,11 @@ mod tests {
             let length = group.len();
             write_tally("acme", Hour(5), Outcome::Refused(Reason::NoConsent), 300, &mut group);
             group.extend_from_slice(&[0; 20]);
+            let before = as_before(&group[..length], &texts);
             let Next::Frame(first, rest) = read(&group) else { panic!() };
-            prop_assert_eq!(first, Frame::Interaction(record));
             prop_assert_eq!(rest.len(), group.len() - length);
+            prop_assert_eq!(read(&before), Next::Frame(Frame::Interaction(record.clone()), &[]));
+            prop_assert_eq!(first, Frame::Interaction(record));
             let Next::Frame(second, rest) = read(rest) else { panic!() };
             prop_assert_eq!(second, Frame::Tally { site: "acme", hour: Hour(5), outcome: Outcome::Refused(Reason::NoConsent), count: 300 });
             prop_assert_eq!(read(rest), Next::End);
@@ -411,7 +460,8 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             read(&bytes);
-            super::decode(&bytes);
+            super::decode(&bytes, super::Bytes::texts);
+            super::decode(&bytes, super::Bytes::texts_one_by_one);
             super::decode_tally(&bytes);
         }
     }
