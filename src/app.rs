@@ -29,7 +29,7 @@ use crate::lake::outcomes::Outcomes;
 use crate::line::board::Board;
 use crate::line::collect::{Collector, Rulebook};
 use crate::line::flush::{Figures, Flusher};
-use crate::line::guard::{Quotas, Repeats, Visits};
+use crate::line::guard::{Memories, Quotas, Repeats, Visits};
 use crate::line::intake::{Intake, Journal, keep_journal};
 use crate::line::ledger::Ledger;
 use crate::line::persons::{self, PersonsDoor, keep_people};
@@ -129,7 +129,7 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
     let (register, figures) = (flusher.register.clone(), flusher.figures.clone());
     let repeats = Arc::new(Repeats::new(usize::try_from(config.repeats_bytes).unwrap_or(64 << 20)));
     let visits = Visits::new(VISITS_BYTES);
-    lake_runtime.block_on(remember_last_day(config, &flusher, (&repeats, &visits)))?;
+    lake_runtime.block_on(remember_last_day(config, &flusher, Memories { repeats: &repeats, visits: &visits }))?;
 
     let atlas = Arc::new(config.geo_database.as_deref().map_or_else(Atlas::built_in, Atlas::open)?);
     let (atlas_sender, atlas) = watch::channel(atlas);
@@ -611,8 +611,8 @@ pub async fn carry_out_rights(config: &Config, maintenance: &Maintenance<'_>, lo
 }
 
 /// Gives the line what it remembers of the last day, and says what the last run left.
-async fn remember_last_day(config: &Config, flusher: &Flusher, memories: (&Repeats, &Visits)) -> Result<(), AppError> {
-    let left = flusher.remember_last_day(&config.lake, memories, |_| {}).await;
+async fn remember_last_day(config: &Config, flusher: &Flusher, memories: Memories<'_>) -> Result<(), AppError> {
+    let left = flusher.remember_last_day(&config.lake, memories).await;
     let left = left.map_err(|error| match error {
         LoadError::Journal(reason) => AppError::DataDir { path: config.data_dir.join("journal").display().to_string(), reason },
         LoadError::Table(error) => error.into(),

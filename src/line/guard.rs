@@ -202,8 +202,7 @@ pub struct Visits {
 #[derive(Debug, Clone, Copy)]
 pub struct Approach {
     visitor: Id,
-    mark: u64,
-    bucket: usize,
+    hash: u64,
 }
 
 /// A visit ends after so much silence.
@@ -217,25 +216,29 @@ impl Visits {
 
     /// Begins to look for a visitor's visit.
     pub fn approach(&self, visitor: Id) -> Approach {
-        let hash = self.hasher.hash_one(u128::from_ne_bytes(visitor.0));
-        // The mark in a word is of the high bits: the bucket takes the low ones.
-        Approach { visitor, mark: hash >> 42, bucket: self.table.bucket_of(hash.rotate_right(32)) }
+        Approach { visitor, hash: self.hasher.hash_one(u128::from_ne_bytes(visitor.0)) }
     }
 
     /// Has what is known of it brought near.
     pub fn fetch(&self, approach: &Approach) {
-        self.table.fetch(approach.bucket);
+        self.table.fetch(self.bucket(approach.hash));
     }
 
     /// The visit of an interaction of the visitor at `now`, and whether it begins with it.
     pub fn attend(&self, approach: Approach, now: Moment) -> (Id, bool) {
-        let visitor = approach.visitor;
-        let (began, is_first) = self.note(approach, now);
-        (identity::visit(visitor, began), is_first)
+        let (began, is_first) = self.note(approach.hash, now);
+        (identity::visit(approach.visitor, began), is_first)
     }
 
-    /// Notes an interaction at `now`: the minute in which its visit began, and whether it begins it.
-    fn note(&self, Approach { mark, bucket, .. }: Approach, now: Moment) -> (i64, bool) {
+    fn bucket(&self, hash: u64) -> usize {
+        // The mark in a word is of the high bits: the bucket takes the low ones.
+        self.table.bucket_of(hash.rotate_right(32))
+    }
+
+    /// Notes an interaction of the visitor of this hash at `now`: the minute in which its visit began, and whether it
+    /// begins it.
+    fn note(&self, hash: u64, now: Moment) -> (i64, bool) {
+        let (mark, bucket) = (hash >> 42, self.bucket(hash));
         let minute = now.minute().unsigned_abs() & MINUTE_MASK;
         loop {
             let mut oldest = (0, 0, 0);
@@ -270,50 +273,70 @@ const fn full_minute(low: u64, now: Moment) -> i64 {
     if back > MINUTE_MASK / 2 { minute + (MINUTE_MASK + 1 - back) as i64 } else { minute - back as i64 }
 }
 
-/// Both memories being filled at a start, with what the lake or the journal has already. Ids are sought a group at
-/// a time, so that the processor waits for all of their buckets at once: alone they were a fifth of what a row took.
+/// Both memories, to be filled at a start with what the lake or the journal has already.
+#[derive(Clone, Copy)]
+pub struct Memories<'g> {
+    pub repeats: &'g Repeats,
+    pub visits: &'g Visits,
+}
+
+/// What is remembered of a row, as keyed hashes: 32 bytes.
+pub struct Recollection {
+    event: Sought,
+    visitor: Option<u64>,
+    received_at: Moment,
+}
+
+impl Memories<'_> {
+    /// What is to be remembered of a row; any thread may work it out.
+    pub fn recollect(self, site: &str, event_id: &str, received_at: Moment, visitor: Option<Id>) -> Recollection {
+        Recollection { event: self.repeats.seek(site, event_id), visitor: visitor.map(|visitor| self.visits.approach(visitor).hash), received_at }
+    }
+}
+
+/// The memories being filled. Ids are looked for a group at a time, so that the processor waits for all of their
+/// buckets at once: alone they were a fifth of what a row took.
 pub struct Recalling<'g> {
-    repeats: &'g Repeats,
-    visits: &'g Visits,
-    sought: Vec<(Sought, Option<Approach>, Moment)>,
+    memories: Memories<'g>,
+    group: Vec<Recollection>,
     groups: usize,
 }
 
-const SOUGHT_MAX: usize = 32;
+const GROUP_ROWS: usize = 32;
 /// From so many rows on (8,192) most pages of the memories will be needed: there are 20,480.
 const MANY_GROUPS: usize = 256;
 
 impl<'g> Recalling<'g> {
-    pub fn new(repeats: &'g Repeats, visits: &'g Visits) -> Self {
-        Self { repeats, visits, sought: Vec::with_capacity(SOUGHT_MAX), groups: 0 }
+    pub fn new(memories: Memories<'g>) -> Self {
+        Self { memories, group: Vec::with_capacity(GROUP_ROWS), groups: 0 }
     }
 
     /// Remembers a row; rows come by and large in their order.
-    pub fn remember(&mut self, site: &str, event_id: &str, received_at: Moment, visitor: Option<Id>) {
-        let approach = visitor.map(|visitor| self.visits.approach(visitor));
-        self.sought.push((self.repeats.seek(site, event_id), approach, received_at));
-        if self.sought.len() == SOUGHT_MAX {
+    pub fn remember(&mut self, row: Recollection) {
+        self.group.push(row);
+        if self.group.len() == GROUP_ROWS {
             self.finish();
         }
     }
 
-    /// Remembers what was only sought so far.
+    /// Remembers what only waits so far.
     pub fn finish(&mut self) {
+        let Memories { repeats, visits } = self.memories;
         self.groups += 1;
         if self.groups == MANY_GROUPS {
-            self.repeats.table.take_pages();
-            self.visits.table.take_pages();
+            repeats.table.take_pages();
+            visits.table.take_pages();
         }
-        for (sought, approach, _) in &self.sought {
-            self.repeats.fetch(*sought);
-            if let Some(approach) = approach {
-                self.visits.fetch(approach);
+        for row in &self.group {
+            repeats.fetch(row.event);
+            if let Some(visitor) = row.visitor {
+                visits.table.fetch(visits.bucket(visitor));
             }
         }
-        for (sought, approach, received_at) in self.sought.drain(..) {
-            self.repeats.recall(sought, received_at);
-            if let Some(approach) = approach {
-                self.visits.note(approach, received_at);
+        for row in self.group.drain(..) {
+            repeats.recall(row.event, row.received_at);
+            if let Some(visitor) = row.visitor {
+                visits.note(visitor, row.received_at);
             }
         }
     }
@@ -345,7 +368,7 @@ impl Quotas {
 
 #[cfg(test)]
 mod tests {
-    use super::{MANY_GROUPS, Quotas, Recalling, Repeats, SOUGHT_MAX, Seen, Visits};
+    use super::{GROUP_ROWS, MANY_GROUPS, Memories, Quotas, Recalling, Repeats, Seen, Visits};
     use crate::hit::clock::Moment;
     use crate::hit::field::Id;
     use std::sync::atomic::Ordering;
@@ -405,12 +428,13 @@ mod tests {
     fn a_visit_that_is_recalled_goes_on() {
         let (before, after) = (Visits::new(1 << 16), Visits::new(1 << 16));
         let repeats = Repeats::new(1 << 16);
-        let mut recalling = Recalling::new(&repeats, &after);
+        let memories = Memories { repeats: &repeats, visits: &after };
+        let mut recalling = Recalling::new(memories);
         let visitor = Id([3; 16]);
         for minutes in [0, 20, 40] {
             let at = NOW.plus_seconds(minutes * 60);
             before.attend(before.approach(visitor), at);
-            recalling.remember("acme", "x", at, Some(visitor));
+            recalling.remember(memories.recollect("acme", "x", at, Some(visitor)));
         }
         recalling.finish();
         let now = NOW.plus_seconds(65 * 60);
@@ -422,10 +446,11 @@ mod tests {
     #[test]
     fn many_rows_are_recalled_whole_where_all_pages_are_taken_halfway() {
         let (repeats, visits) = (Repeats::new(4 << 20), Visits::new(4 << 20));
-        let mut recalling = Recalling::new(&repeats, &visits);
-        let ids: Vec<String> = (0..SOUGHT_MAX * MANY_GROUPS + 100).map(|number| number.to_string()).collect();
+        let memories = Memories { repeats: &repeats, visits: &visits };
+        let mut recalling = Recalling::new(memories);
+        let ids: Vec<String> = (0..GROUP_ROWS * MANY_GROUPS + 100).map(|number| number.to_string()).collect();
         for id in &ids {
-            recalling.remember("acme", id, NOW, Some(Id([7; 16])));
+            recalling.remember(memories.recollect("acme", id, NOW, Some(Id([7; 16]))));
         }
         recalling.finish();
         assert!(recalling.groups > MANY_GROUPS);

@@ -17,15 +17,15 @@ use clearpixel::hit::outcome::{Outcome, Reason};
 use clearpixel::hit::record::Text;
 use clearpixel::hit::scrubbed::{Kind, Scrubbed};
 use clearpixel::hit::site::Site;
-use clearpixel::journal::frame::{write_interaction, write_tally};
-use clearpixel::journal::replay::replay;
+use clearpixel::journal::frame::{Frame, write_interaction, write_tally};
+use clearpixel::journal::replay::{replay, replay_segment};
 use clearpixel::journal::segment::{Register, Writer};
 use clearpixel::lake::columns::TableName;
 use clearpixel::lake::load::{Lake, LoadError};
 use clearpixel::lake::outcomes::{self, Outcomes};
 use clearpixel::lake::table::Table;
 use clearpixel::line::flush::{Figures, Flusher};
-use clearpixel::line::guard::{Repeats, Seen, Visits};
+use clearpixel::line::guard::{Memories, Repeats, Seen, Visits};
 use clearpixel::line::ledger::{self, Counts, Ledger, Names};
 use clearpixel::rules::agent::Agent;
 use clearpixel::rules::gate::{Facts, mint};
@@ -190,9 +190,16 @@ impl World {
     /// the ids of what only the journal has.
     async fn recall(&self, flusher: &Flusher) -> Result<(Repeats, BTreeSet<String>), LoadError> {
         let (repeats, visits, mut left) = (Repeats::new(1 << 16), Visits::new(1 << 10), BTreeSet::new());
-        flusher.remember_last_day(self.folder.path(), (&repeats, &visits), |record| {
-            left.insert(record.text(Text::EventId).to_owned());
-        }).await?;
+        let count = flusher.remember_last_day(self.folder.path(), Memories { repeats: &repeats, visits: &visits }).await?;
+        let (everywhere, _) = flusher.lake.committed().await?;
+        for sealed in flusher.register.ready().into_iter().filter(|sealed| sealed.sequence > everywhere.unsigned_abs()) {
+            replay_segment(flusher.register.read(&sealed)?, sealed.sequence, |frame| {
+                if let Frame::Interaction(record) = frame {
+                    left.insert(record.text(Text::EventId).to_owned());
+                }
+            })?;
+        }
+        assert_eq!(count, left.len());
         Ok((repeats, left))
     }
 
