@@ -188,14 +188,25 @@ impl Id {
 
     /// The 32 digits as ASCII.
     pub fn digits(&self) -> [u8; 32] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 32];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
+        let ((eights, _), (fours, _)) = (text.as_chunks_mut::<8>(), self.0.as_chunks::<4>());
+        for (eight, four) in eights.iter_mut().zip(fours) {
+            *eight = digits_of(u32::from_be_bytes(*four)).to_be_bytes();
         }
         text
     }
+}
+
+/// The eight digits of four bytes, at once.
+const fn digits_of(bytes: u32) -> u64 {
+    // Half of it moves up, then half of each half, until every byte has a digit's four bits.
+    let mut spread = bytes as u64;
+    spread = (spread | (spread << 16)) & 0x0000_ffff_0000_ffff;
+    spread = (spread | (spread << 8)) & 0x00ff_00ff_00ff_00ff;
+    spread = (spread | (spread << 4)) & 0x0f0f_0f0f_0f0f_0f0f;
+    // From ten on, six more would carry into the next four bits: those are letters.
+    let letters = ((spread + 6 * EACH) >> 4) & EACH;
+    spread + b'0' as u64 * EACH + letters * (b'a' - b'0' - 10) as u64
 }
 
 impl fmt::Display for Id {

@@ -279,16 +279,29 @@ pub enum Word {
 impl Word {
     pub const ALL: [Self; 7] = [Self::Channel, Self::Medium, Self::Device, Self::Regime, Self::Basis, Self::ConsentSource, Self::Protocol];
 
-    /// The word of `record`, and its place in its list.
-    pub const fn of(self, record: &Record<'_>) -> (u8, &'static str) {
+    /// The word of `record` by its place in its list.
+    const fn index(self, record: &Record<'_>) -> u8 {
         match self {
-            Self::Channel => (record.channel.index(), record.channel.name()),
-            Self::Medium => (record.medium.index(), record.medium.name()),
-            Self::Device => (record.device.index(), record.device.name()),
-            Self::Regime => (record.regime.index(), record.regime.name()),
-            Self::Basis => (record.basis.index(), record.basis.name()),
-            Self::ConsentSource => (record.consent_source.index(), record.consent_source.name()),
-            Self::Protocol => (record.protocol.index(), record.protocol.name()),
+            Self::Channel => record.channel.index(),
+            Self::Medium => record.medium.index(),
+            Self::Device => record.device.index(),
+            Self::Regime => record.regime.index(),
+            Self::Basis => record.basis.index(),
+            Self::ConsentSource => record.consent_source.index(),
+            Self::Protocol => record.protocol.index(),
+        }
+    }
+
+    /// The word of `record`.
+    pub const fn name(self, record: &Record<'_>) -> &'static str {
+        match self {
+            Self::Channel => record.channel.name(),
+            Self::Medium => record.medium.name(),
+            Self::Device => record.device.name(),
+            Self::Regime => record.regime.name(),
+            Self::Basis => record.basis.name(),
+            Self::ConsentSource => record.consent_source.name(),
+            Self::Protocol => record.protocol.name(),
         }
     }
 }
@@ -348,15 +361,14 @@ impl Vocabularies {
             }
         }
         for ((id, word), (known, vocabulary)) in ids.words.iter_mut().zip(Word::ALL).zip(self.known.iter_mut().zip(&mut self.words)) {
-            let (index, name) = word.of(record);
-            *id = match known.get_mut(usize::from(index)) {
+            *id = match known.get_mut(usize::from(word.index(record))) {
                 Some(known) => {
                     if *known == NONE {
-                        *known = vocabulary.id(name);
+                        *known = vocabulary.id(word.name(record));
                     }
                     *known
                 }
-                None => vocabulary.id(name),
+                None => vocabulary.id(word.name(record)),
             };
         }
         if let Some(country) = &record.country {
