@@ -108,7 +108,7 @@ class Clearpixel(Server):
     def start(self):
         self.process = subprocess.Popen(self.command, stdout=self.log, stderr=self.log)
         try:
-            awaited(self.is_ready)
+            awaited(self.is_ready, 0.01)
         except BaseException:
             self.process.kill()
             raise
