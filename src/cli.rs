@@ -34,7 +34,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// A tracking pixel and interaction-data collector that decides before it keeps.
 #[derive(Parser)]
@@ -437,14 +439,23 @@ fn async_runtime() -> io::Result<tokio::runtime::Runtime> {
 /// The log: JSON lines for a service, plain lines for people; `CLEARPIXEL_LOG` sets the level.
 #[expect(clippy::disallowed_methods, reason = "the one environment variable, read once at the start")]
 fn start_log(as_json: bool) {
-    let level = std::env::var("CLEARPIXEL_LOG").unwrap_or_else(|_| if as_json { "info" } else { "warn" }.to_owned());
-    // Libraries say only what is wrong: their lower levels tell of paths and tables at length.
-    // Of commits that another was first with, the lake's own code tells what came of them.
-    let level = format!("warn,deltalake_core::kernel::transaction=off,clearpixel={level}");
-    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(io::stderr).with_ansi(false);
+    let usual = if as_json { LevelFilter::INFO } else { LevelFilter::WARN };
+    let asked = std::env::var("CLEARPIXEL_LOG").ok();
+    let level = asked.as_deref().map_or(Ok(usual), str::parse);
+    let registry = tracing_subscriber::registry().with(targets(*level.as_ref().unwrap_or(&usual)));
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
     if as_json {
-        builder.json().init();
+        registry.with(lines.json()).init();
     } else {
-        builder.init();
+        registry.with(lines).init();
     }
+    if let (Err(_), Some(asked)) = (level, asked) {
+        tracing::warn!("CLEARPIXEL_LOG can be off, error, warn, info, debug or trace; it is {asked:?}, and {usual} is used");
+    }
+}
+
+/// Libraries say only what is wrong: their lower levels tell of paths and tables at length. Of commits that another
+/// was first with, the lake's own code tells what came of them.
+fn targets(level: LevelFilter) -> Targets {
+    Targets::new().with_default(LevelFilter::WARN).with_target("deltalake_core::kernel::transaction", LevelFilter::OFF).with_target("clearpixel", level)
 }

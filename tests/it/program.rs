@@ -114,6 +114,11 @@ impl Home {
         self.command(arguments).output().unwrap()
     }
 
+    /// Runs a command to its end, its log at a level of one's own.
+    pub fn run_logged(&self, level: &str, arguments: &[&str]) -> Output {
+        self.command(arguments).env("CLEARPIXEL_LOG", level).output().unwrap()
+    }
+
     /// Runs a command of the lake with this home's settings.
     pub fn run_here(&self, arguments: &[&str]) -> Output {
         let settings = self.settings();

@@ -36,6 +36,22 @@ fn faults_are_named_with_file_and_line() {
 }
 
 #[test]
+fn a_level_of_the_log_that_there_is_not_is_told() {
+    let home = Home::new(Settings::default());
+    let path = home.settings();
+    let told = |level| {
+        let output = home.run_logged(level, &["check", "--config", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let wrong = told("clearpixel=loud");
+    assert!(wrong.contains(r#"CLEARPIXEL_LOG can be off, error, warn, info, debug or trace; it is "clearpixel=loud", and warn is used"#), "{wrong}");
+    for right in ["off", "ERROR", "warn", "info", "debug", "trace"] {
+        assert!(!told(right).contains("CLEARPIXEL_LOG"), "{right}");
+    }
+}
+
+#[test]
 fn exit_codes_and_help() {
     let home = Home::new(Settings::default());
     for wrong in [&[][..], &["no-such-command"], &["serve"], &["serve", "--no-such-option"], &["import", "--site", "acme"], &["query"], &["query", "select 1", "--format", "xml"]] {
