@@ -440,7 +440,7 @@ fn async_runtime() -> io::Result<tokio::runtime::Runtime> {
 #[expect(clippy::disallowed_methods, reason = "the one environment variable, read once at the start")]
 fn start_log(as_json: bool) {
     let usual = if as_json { LevelFilter::INFO } else { LevelFilter::WARN };
-    let asked = std::env::var("CLEARPIXEL_LOG").ok();
+    let asked = std::env::var("CLEARPIXEL_LOG").ok().filter(|level| !level.is_empty());
     let level = asked.as_deref().map_or(Ok(usual), str::parse);
     let registry = tracing_subscriber::registry().with(targets(*level.as_ref().unwrap_or(&usual)));
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);

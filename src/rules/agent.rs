@@ -79,7 +79,7 @@ pub enum AgentDataError {
 pub const USER_AGENT_BYTES_MAX: usize = 512;
 
 impl Classifier {
-    /// Compiles the rules: 40 to 80 ms and 12 MiB (in use 1 MiB more for each thread), so once for
+    /// Compiles the rules: 40 to 80 ms of CPU and 12 MiB (in use 1 MiB more for each thread), so once for
     /// the process; threads of its own do it while the rest starts.
     ///
     /// # Errors

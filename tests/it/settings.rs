@@ -46,7 +46,7 @@ fn a_level_of_the_log_that_there_is_not_is_told() {
     };
     let wrong = told("clearpixel=loud");
     assert!(wrong.contains(r#"CLEARPIXEL_LOG can be off, error, warn, info, debug or trace; it is "clearpixel=loud", and warn is used"#), "{wrong}");
-    for right in ["off", "ERROR", "warn", "info", "debug", "trace"] {
+    for right in ["", "off", "ERROR", "warn", "info", "debug", "trace"] {
         assert!(!told(right).contains("CLEARPIXEL_LOG"), "{right}");
     }
 }
