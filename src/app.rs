@@ -4,8 +4,8 @@
 //! a crash and after a clean stop is the same: hits are taken as soon as memory has what the journal holds, and the
 //! lake gets it meanwhile; on SIGTERM or SIGINT the doors close first, then the journals, then the lake gets
 //! what is there, each within its time, and what did not finish is named.
-//! The only file that spawns.
-#![expect(clippy::disallowed_methods, reason = "the one place that spawns threads and tasks")]
+//! The only file that spawns what lives on: threads elsewhere end with the function that has them.
+#![expect(clippy::disallowed_methods, reason = "the one place that spawns threads and tasks that live on")]
 #![expect(clippy::disallowed_types, reason = "tells the addresses it listens on")]
 
 use crate::config::{Config, ConfigError};
