@@ -188,6 +188,7 @@ pub mod rules {
     pub mod ahead;
     pub mod scrub;
     pub mod patterns;
+    pub mod percent;
     pub mod names;
     pub mod numbers;
     pub mod words;

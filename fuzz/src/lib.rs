@@ -38,6 +38,7 @@ pub mod rules {
     pub mod regime;
     pub mod scrub;
     pub mod patterns;
+    pub mod percent;
     pub mod names;
     pub mod numbers;
     pub mod words;

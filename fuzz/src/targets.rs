@@ -18,7 +18,7 @@ use crate::rules::decode::{log_line, matomo, native, server, snowplow};
 use crate::rules::identity::SigningKey;
 use crate::rules::ruling::StringVerdict;
 use crate::rules::scrub::{self, CleanUrl, Echo};
-use crate::rules::{additional_consent, gpp as platform, strings, tcf as framework, us_privacy};
+use crate::rules::{additional_consent, gpp as platform, percent, strings, tcf as framework, us_privacy};
 use bumpalo::Bump;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use std::ops::RangeInclusive;
@@ -420,8 +420,8 @@ pub fn native(bytes: &[u8]) {
     let mut fields = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("properties")) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = scrub::decode_component(value, &arena);
-        let name = name.strip_prefix("p.").map_or_else(|| name.to_owned(), |key| format!("p.{}", scrub::decode_component(key, &arena)));
+        let value = percent::decode_component(value, &arena);
+        let name = name.strip_prefix("p.").map_or_else(|| name.to_owned(), |key| format!("p.{}", percent::decode_component(key, &arena)));
         fields.push(format!("{}:{}", serde_json::Value::from(name), serde_json::Value::from(value)));
     }
     let body = format!("{{{}}}", fields.join(","));

@@ -12,6 +12,7 @@
 //! than 1 in 10²⁴. Who does not know the secret cannot choose texts that do better.
 
 use super::patterns::Traits;
+use super::percent;
 use super::recent::{Rate, Recent};
 use super::scrub::{self, CleanUrl, Echo};
 use crate::hit::scrubbed::{Kind, Scrubbed};
@@ -98,7 +99,7 @@ impl Memory {
         // URLs within texts are cut anywhere, within escapes as well: what is encoded is not remembered.
         if !may_be_known
             || Traits::of(input).is_plain()
-            || scrub::is_encoded(input)
+            || percent::is_encoded(input)
             || !self.worth_of_texts.is_looked_for()
         {
             return scrub::text(input, length_max, echo, removed, arena);

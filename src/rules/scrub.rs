@@ -11,6 +11,7 @@
 use super::names::asks_for_a_person;
 use super::numbers::Place;
 use super::patterns::{Traits, next_finding};
+use super::percent::{decode_component, decoded, is_encoded};
 use super::words::{self, Word};
 use crate::hit::scrubbed::{Kind, Scrubbed};
 use bumpalo::Bump;
@@ -252,83 +253,6 @@ pub fn property<'a>(key: &'a str, value: &'a str, echo: Echo<'_>, removed: &mut 
 
 pub const PROPERTY_KEY_LENGTH_MAX: usize = 64;
 pub const PROPERTY_VALUE_LENGTH_MAX: usize = 1_024;
-
-/// Percent-decodes a query component (`+` is a space), copying only where something is encoded.
-pub fn decode_component<'a>(input: &'a str, arena: &'a Bump) -> &'a str {
-    if !is_encoded(input) {
-        return input;
-    }
-    match std::str::from_utf8(decoded(input, arena).0) {
-        Ok(decoded) => decoded,
-        Err(_) => "\u{fffd}",
-    }
-}
-
-/// Whether it may stand for another text.
-pub fn is_encoded(input: &str) -> bool {
-    let bytes = input.as_bytes();
-    // A search that begins with 32 bytes at once takes longer than most values are long.
-    if bytes.len() < 16 { bytes.iter().any(|byte| matches!(byte, b'%' | b'+')) } else { memchr::memchr2(b'%', b'+', bytes).is_some() }
-}
-
-/// The bytes that `input` stands for, and whether any was percent-encoded.
-fn decoded<'a>(input: &str, arena: &'a Bump) -> (&'a [u8], bool) {
-    let room = arena.alloc_slice_fill_copy(input.len(), 0);
-    let (bytes, mut at, mut length) = (input.as_bytes(), 0, 0);
-    loop {
-        // Eight at once, of which those count that stand before one that means another.
-        while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>)
-            && let Some(slots) = room.get_mut(length..).and_then(<[u8]>::first_chunk_mut::<8>)
-        {
-            *slots = *eight;
-            let plain = plain_of(u64::from_le_bytes(*eight));
-            at += plain;
-            length += plain;
-            if plain < 8 {
-                break;
-            }
-        }
-        let (Some(byte), Some(slot)) = (bytes.get(at), room.get_mut(length)) else { break };
-        *slot = *byte;
-        at += 1;
-        length += 1;
-        if *byte == b'%' {
-            if let Some([high, low]) = bytes.get(at..at + 2).map(|pair| [HEX[usize::from(pair[0])], HEX[usize::from(pair[1])]])
-                && (high | low) < 16
-            {
-                *slot = (high << 4) | low;
-                at += 2;
-            }
-        } else if *byte == b'+' {
-            *slot = b' ';
-        }
-    }
-    let is_changed = length < input.len();
-    (room.get(..length).unwrap_or_default(), is_changed)
-}
-
-/// How many of eight bytes, the lowest first, stand before the first `%` or `+`. A byte less than 1 borrows from the
-/// next one (H. S. Warren, Hacker's Delight, §6-1), so that a mark above the lowest may be false.
-const fn plain_of(eight: u64) -> usize {
-    const ONES: u64 = u64::MAX / 0xff;
-    const fn zeros(eight: u64) -> u64 {
-        eight.wrapping_sub(ONES) & !eight & (ONES << 7)
-    }
-    let marks = zeros(eight ^ (ONES * b'%' as u64)) | zeros(eight ^ (ONES * b'+' as u64));
-    marks.trailing_zeros() as usize / 8
-}
-
-/// The value of a hex digit in either case; 255 for what is none.
-const HEX: [u8; 256] = {
-    let mut table = [255; 256];
-    let mut value = 0;
-    while value < 16 {
-        table[b"0123456789abcdef"[value] as usize] = value as u8;
-        table[b"0123456789ABCDEF"[value] as usize] = value as u8;
-        value += 1;
-    }
-    table
-};
 
 /// Queries are dropped but for these: what marketing writes about itself, not about a person. None of
 /// them asks for a secret by its name; one whose value tells of a person is dropped too.

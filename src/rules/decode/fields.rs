@@ -8,7 +8,7 @@ use super::native::{self, Event};
 use crate::hit::claims::{Claims, Decoded};
 use crate::hit::draft::Draft;
 use crate::hit::private::Private;
-use crate::rules::scrub::decode_component;
+use crate::rules::percent;
 use bumpalo::Bump;
 use serde_json::Value;
 
@@ -33,9 +33,8 @@ pub enum Into {
 impl<'a> Fields<'a> {
     /// Reads a query, or a form's body. A leading `?` is none of it.
     pub fn of_query(query: &'a str, arena: &'a Bump) -> Self {
-        let pairs = query.trim_start_matches('?').split('&').filter(|pair| !pair.is_empty());
-        let decoded = |text: &'a str| decode_component(text, arena);
-        Self(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(name, value)| (decoded(name), decoded(value))).collect())
+        let parameters = percent::parameters(query.trim_start_matches('?'), arena);
+        Self(parameters.map(|(name, value)| (percent::decode_component(name, arena), value)).collect())
     }
 
     /// Puts a word of the wire format's own into ours, where a field of the same name means the same.

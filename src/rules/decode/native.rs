@@ -5,7 +5,7 @@
 //! the hit unreadable rather than half right. Never judges.
 
 use crate::hit::draft::{Draft, Once, Relayed};
-use crate::rules::scrub::decode_component;
+use crate::rules::percent;
 use bumpalo::Bump;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -16,19 +16,9 @@ use std::fmt;
 /// Reads a query string.
 pub fn from_query<'a>(query: &'a str, arena: &'a Bump) -> Draft<'a> {
     let mut draft = Draft::default();
-    let mut rest = query;
-    while !rest.is_empty() {
-        let pair = rest.get(..memchr::memchr(b'&', rest.as_bytes()).unwrap_or(rest.len())).unwrap_or(rest);
-        rest = rest.get(pair.len() + 1..).unwrap_or("");
-        if pair.is_empty() {
-            continue;
-        }
-        // Names are short: a search that begins with 32 bytes at once would take longer.
-        let end = pair.bytes().position(|byte| byte == b'=').unwrap_or(pair.len());
-        let (name, value) = (pair.get(..end).unwrap_or(pair), pair.get(end + 1..).unwrap_or(""));
-        let value = decode_component(value, arena);
+    for (name, value) in percent::parameters(query, arena) {
         if let Some(property) = name.strip_prefix("p.") {
-            add_property(&mut draft, decode_component(property, arena), value);
+            add_property(&mut draft, percent::decode_component(property, arena), value);
         } else if let Some(field) = Field::named(name) {
             set(&mut draft, field, Given::Text(value));
         }

@@ -102,7 +102,7 @@ pub fn decode<'a>(call: Call<'a>, event: &'a Tree, arena: &'a Bump) -> Decoded<'
     }
     for pair in call.query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        say(draft, name, crate::rules::scrub::decode_component(value, arena));
+        say(draft, name, crate::rules::percent::decode_component(value, arena));
     }
     consent(&source, draft);
     decoded
