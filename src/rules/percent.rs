@@ -37,10 +37,14 @@ pub fn parameters<'a>(query: &'a str, arena: &'a Bump) -> impl Iterator<Item = (
         if at > start {
             parts.push((name, value_start..length));
         }
+        // Between two values stands what parts them, so that all are UTF-8 together where each is alone.
+        if let Some(slot) = room.get_mut(length) {
+            *slot = b'&';
+            length += 1;
+        }
         at += 1;
     }
     let values = &*room;
-    // Side by side they may be UTF-8 where one alone is not: then it does not end, or begin, where a character does.
     let whole = values.get(..length).and_then(|values| std::str::from_utf8(values).ok());
     let value = move |range: Range<usize>| match whole {
         Some(whole) => whole.get(range),

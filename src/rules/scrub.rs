@@ -25,14 +25,23 @@ pub struct Echo<'a> {
     values: &'a [&'a [u8]],
     /// The length of the shortest of them: most texts are shorter.
     shortest: usize,
-    /// One bit for the first two bytes of each: most places of a text are passed by this alone.
-    begins: [u64; 4],
+    /// One bit for each two bytes side by side among the first eight of each: most places of a text are passed by
+    /// this alone.
+    pairs: &'a Pairs,
 }
+
+/// 1,024 bits: of five needles with 7 pairs each 35 are set, so that one place in 29 is looked at in vain.
+type Pairs = [u64; 16];
+static NO_PAIRS: Pairs = [0; 16];
+
+/// Where eight bytes stand in a text, one of their seven pairs begins at a multiple of seven.
+const STRIDE: usize = NEEDLE_LENGTH_MIN - 1;
+const NEEDLE_LENGTH_MIN: usize = 8;
 
 /// Nothing.
 impl Default for Echo<'_> {
     fn default() -> Self {
-        Self { agent: None, values: &[], shortest: usize::MAX, begins: [0; 4] }
+        Self { agent: None, values: &[], shortest: usize::MAX, pairs: &NO_PAIRS }
     }
 }
 
@@ -48,19 +57,21 @@ impl<'a> Echo<'a> {
                 let pair = rest.get(..memchr::memchr(b';', rest).unwrap_or(rest.len())).unwrap_or_default();
                 at += pair.len() + 1;
                 let value = memchr::memchr(b'=', pair).and_then(|end| pair.get(end + 1..)).unwrap_or(pair);
-                if value.len() >= 8 {
+                if value.len() >= NEEDLE_LENGTH_MIN {
                     gathered.push(value);
                 }
             }
         }
         let mut echo = Self { agent: Some(user_agent).filter(|agent| agent.len() >= 12), values: gathered.into_bump_slice(), ..Self::default() };
+        let pairs = arena.alloc(NO_PAIRS);
         for needle in echo.agent.iter().chain(echo.values) {
-            let [first, second, ..] = needle else { continue };
-            let bit = begin(*first, *second);
-            echo.begins[bit / 64] |= 1 << (bit % 64);
             echo.shortest = echo.shortest.min(needle.len());
+            for pair in needle.windows(2).take(STRIDE) {
+                let bit = bit_of(pair[0], pair[1]);
+                pairs[bit / 64] |= 1 << (bit % 64);
+            }
         }
-        echo
+        Self { pairs, ..echo }
     }
 
     /// Whether a text of so many bytes, however it is decoded, has no room for any of them: decoded it has
@@ -72,18 +83,25 @@ impl<'a> Echo<'a> {
     /// Whether one of the needles for which `is_asked` stands in `hay`.
     fn stands_in(&self, hay: &[u8], is_asked: impl Fn(&[u8]) -> bool) -> bool {
         hay.len() >= self.shortest
-            && hay.windows(8).enumerate().any(|(at, window)| {
-                let bit = begin(window[0], window[1]);
-                self.begins[bit / 64] >> (bit % 64) & 1 == 1
-                    && self.agent.iter().chain(self.values).any(|needle| {
-                        needle.first_chunk::<8>() == window.first_chunk() && hay.get(at..).is_some_and(|rest| rest.starts_with(needle)) && is_asked(needle)
-                    })
+            && hay.windows(2).enumerate().step_by(STRIDE).any(|(at, pair)| {
+                let bit = bit_of(pair[0], pair[1]);
+                self.pairs[bit / 64] >> (bit % 64) & 1 == 1 && self.begins_around(at, hay, &is_asked)
             })
+    }
+
+    /// Whether one of the needles begins where its first eight bytes have a pair at `at`.
+    #[inline(never)]
+    fn begins_around(&self, at: usize, hay: &[u8], is_asked: impl Fn(&[u8]) -> bool) -> bool {
+        let starts = (at.saturating_sub(STRIDE - 1)..=at).filter_map(|start| hay.get(start..));
+        starts.flat_map(|rest| self.agent.iter().chain(self.values).map(move |needle| (rest, needle))).any(|(rest, needle)| {
+            rest.first_chunk::<NEEDLE_LENGTH_MIN>() == needle.first_chunk() && rest.starts_with(needle) && is_asked(needle)
+        })
     }
 }
 
-const fn begin(first: u8, second: u8) -> usize {
-    (first.wrapping_mul(37) ^ second) as usize
+/// The low five bits of each, by which letters differ; the upper three of the second as well.
+const fn bit_of(first: u8, second: u8) -> usize {
+    ((first as usize) << 5 ^ second as usize) & 1_023
 }
 
 /// The text, cleaned and at most `length_max` bytes long (cut at a character's edge). What was removed is
@@ -705,6 +723,21 @@ mod tests {
         fn any_text_comes_back_clean_and_stays_clean(input in "\\PC{0,200}") {
             let once = cleaned(&input);
             prop_assert_eq!(cleaned(&once), once);
+        }
+
+        #[test]
+        fn an_echo_is_found_wherever_it_stands(
+            pieces in prop::collection::vec(prop::sample::select(&["0123abcd", "0123abcd45", "abcdabcdabcd", "Fox/140.0 (X11)", "0123", "abcd", "a", "/", "Fox/140.0", "é"][..]), 0..12),
+            cookies in prop::collection::vec(prop::sample::select(&["0123abcd", "0123abcd45", "abcdabcdabcd", "short", "d0123abc"][..]), 0..4),
+            agent in prop::sample::select(&["", "Fox/140.0 (X11)", "Fox"][..]),
+        ) {
+            let arena = Bump::new();
+            let lines: Vec<String> = cookies.iter().map(|value| format!("k={value}")).collect();
+            let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+            let (echo, hay) = (Echo::of(agent.as_bytes(), &lines, &arena), pieces.concat());
+            let is_needle = |text: &&str, least| text.len() >= least;
+            let expected = cookies.iter().filter(|value| is_needle(value, 8)).chain([&agent].into_iter().filter(|agent| is_needle(agent, 12))).any(|needle| hay.contains(needle));
+            prop_assert_eq!(echo.stands_in(hay.as_bytes(), |_| true), expected, "{}", hay);
         }
 
         #[test]
