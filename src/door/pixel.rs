@@ -264,10 +264,71 @@ impl Date {
 
 #[cfg(test)]
 mod tests {
-    use super::{HEADERS_MAX, plain_pixel};
+    use super::{HEADERS_MAX, Pixels, plain_pixel};
+    use crate::config::Config;
+    use crate::door::public::Public;
+    use crate::hit::clock::Clock;
+    use crate::hit::site::Sites;
+    use crate::journal::segment::{Directory, Register, Writer};
+    use crate::line::board::Board;
+    use crate::line::collect::{Collector, Rulebook};
+    use crate::line::guard::{Quotas, Repeats, Visits};
+    use crate::line::intake::{Intake, Journal};
+    use crate::line::ledger::Ledger;
+    use crate::line::salts::Salts;
+    use crate::rules::agent::Classifier;
+    use crate::rules::identity::SigningKey;
+    use crate::rules::place::Atlas;
+    use crate::rules::source::Sources;
+    use bumpalo::Bump;
     use hyper::Uri;
     use proptest::prelude::*;
+    use std::cell::RefCell;
+    use std::hash::RandomState;
     use std::mem::MaybeUninit;
+    use std::path::Path;
+    use std::rc::Rc;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+    use tokio::sync::watch;
+
+    fn public(folder: &Path) -> Public {
+        let config = Config::parse("[[site]]\nkey = \"acme\"\norigins = [\"https://shop.example\"]\n", "test").unwrap();
+        let book = Arc::new(Rulebook {
+            quotas: Quotas::new(config.sites.len()),
+            sites: Sites::new(config.sites),
+            sources: Sources::new().unwrap(),
+            classifier: Arc::new(Classifier::new().unwrap()),
+            key: SigningKey::new([7; 32]),
+            salts: Salts::Derived([7; 32]),
+            repeats: Arc::new(Repeats::new(1 << 20)),
+            visits: Visits::new(1 << 20),
+            suppressions: watch::channel(Arc::default()).1,
+            atlas: watch::channel(Arc::new(Atlas::built_in().unwrap())).1,
+        });
+        let register = Register::open(Arc::new(Directory::open(&folder.join("journal")).unwrap()), 1 << 30, 0).unwrap();
+        let journal = Journal::Here(Arc::new(Mutex::new(Writer::new(Arc::new(register), false))));
+        let intake = Intake::new(0, journal, book.repeats.clone(), Arc::<Ledger>::default(), Arc::<Board>::default(), RandomState::new());
+        let collector = Collector::new(book, Rc::new(intake));
+        Public { collector, clock: Clock::default(), trusted_proxies: Arc::new([]), demo: None, arena: RefCell::new(Bump::new()) }
+    }
+
+    /// The last beat was before it came: nothing would wake it.
+    #[tokio::test]
+    async fn who_comes_after_the_stop_was_said_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (say, stop) = watch::channel(false);
+        let pixels = Pixels::new(Rc::new(public(folder.path())), stop);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut stream, peer) = listener.accept().await.unwrap();
+        let mut serve = async || tokio::time::timeout(Duration::from_millis(200), pixels.serve(&mut stream, peer.ip())).await;
+        assert!(serve().await.is_err(), "it may yet say something");
+        say.send(true).unwrap();
+        pixels.beat();
+        assert_eq!(serve().await, Ok(None));
+        drop(silent);
+    }
 
     fn read(bytes: &[u8]) -> Option<(String, usize, bool)> {
         let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];

@@ -154,6 +154,7 @@ impl Aligned {
 mod tests {
     use super::{AHEAD_MAX, BLOCK, BUFFER, SET_ASIDE_BYTES, SegmentOnDisk};
     use proptest::prelude::*;
+    use std::os::unix::fs::FileExt;
 
     fn appended(past_the_cache: bool, groups: &[Vec<u8>]) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
@@ -182,6 +183,32 @@ mod tests {
                 prop_assert!(frames == whole && behind.iter().all(|byte| *byte == 0));
             }
         }
+    }
+
+    /// A buffer that does not lie where blocks may is what file systems refuse that know no such way.
+    #[test]
+    fn where_the_way_past_the_page_cache_is_refused_the_other_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let create = |name| {
+            let path = folder.path().join(name);
+            let mut file = SegmentOnDisk::create(&path, true).unwrap();
+            if let Some(direct) = &mut file.direct {
+                direct.buffer.start ^= 1;
+            }
+            (file, path)
+        };
+        let (tried, _) = create("tried");
+        let is_refused = tried.direct.as_ref().is_none_or(|direct| tried.file.write_all_at(&direct.buffer.bytes()[..BLOCK], 0).is_err());
+        let (mut file, path) = create("segment");
+        for group in [&[1; 5_000][..], &[2; 5_000][..]] {
+            file.append(group).unwrap();
+            file.sync().unwrap();
+            file.make_ready();
+        }
+        assert_eq!(file.direct.is_none(), is_refused);
+        let bytes = std::fs::read(path).unwrap();
+        assert!(bytes[..5_000] == [1; 5_000] && bytes[5_000..10_000] == [2; 5_000]);
+        assert!(bytes[10_000..].iter().all(|byte| *byte == 0));
     }
 
     #[test]
