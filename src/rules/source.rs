@@ -10,6 +10,7 @@ use std::borrow::Cow;
 
 use hashbrown::HashMap;
 
+use super::memory::trimmed;
 use crate::hit::field::Medium;
 
 /// How a visitor came to the page.
@@ -223,7 +224,7 @@ fn parse(row: &'static str) -> Option<(&'static str, Provider)> {
 
 /// A tag or host that says something.
 fn said(text: Option<&str>) -> Option<&str> {
-    text.map(str::trim).filter(|text| !text.is_empty())
+    text.map(trimmed).filter(|text| !text.is_empty())
 }
 
 fn is_email(tag: &str) -> bool {
