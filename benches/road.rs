@@ -29,7 +29,8 @@ use clearpixel::rules::decode::native;
 use clearpixel::rules::place::{Atlas, Places};
 use clearpixel::rules::regime::Law;
 use clearpixel::rules::ruling::{self, Signals};
-use clearpixel::rules::scrub::{self, Echo};
+use clearpixel::rules::echo::Echo;
+use clearpixel::rules::scrub;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use sample::{AGENT, COOKIES, NOW, QUERY, book, each_frame, frames, hit, returning};
 use std::hint::black_box;
@@ -94,6 +95,16 @@ fn rules(criterion: &mut Criterion) {
             });
         });
     }
+    // The same beside as many cookies as the headers have room for, each of which begins as the text does everywhere.
+    let cookies = (0..2_000).map(|number| format!("a=11111111{number}; ")).collect::<String>();
+    let (cookies, text) = ([cookies.as_bytes()], "1".repeat(16_384));
+    group.bench_function("scrub 16 KB beside 2,000 cookies", |bench| {
+        bench.iter(|| {
+            let echo = Echo::of(AGENT, &cookies, &arena);
+            black_box(scrub::text(black_box(&text), 1_024, echo, &mut Scrubbed::default(), &arena).len());
+            arena.reset();
+        });
+    });
     group.finish();
 }
 

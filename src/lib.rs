@@ -187,6 +187,7 @@ pub mod rules {
     pub mod recent;
     pub mod ahead;
     pub mod scrub;
+    pub mod echo;
     pub mod patterns;
     pub mod percent;
     pub mod names;

@@ -20,7 +20,7 @@ use clearpixel::rules::gate::{Facts, mint};
 use clearpixel::rules::memory::{self, Memory};
 use clearpixel::rules::place::Place;
 use clearpixel::rules::ruling::Grounds;
-use clearpixel::rules::scrub::Echo;
+use clearpixel::rules::echo::Echo;
 use clearpixel::rules::source::Sources;
 use std::collections::BTreeMap;
 use std::fmt::Write;

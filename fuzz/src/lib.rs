@@ -37,6 +37,7 @@ pub mod rules {
     pub mod identity;
     pub mod regime;
     pub mod scrub;
+    pub mod echo;
     pub mod patterns;
     pub mod percent;
     pub mod names;

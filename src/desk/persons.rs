@@ -17,7 +17,7 @@ use crate::people::read::People;
 use crate::people::write::{PeopleWriter, Rewritten};
 use crate::rules::identity::{PERSON, SigningKey};
 use crate::rules::person::{self, Person};
-use crate::rules::scrub::Echo;
+use crate::rules::echo::Echo;
 use crate::rules::suppression::Suppressions;
 use bumpalo::Bump;
 use serde::{Deserialize, Serialize};

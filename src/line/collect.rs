@@ -27,7 +27,7 @@ use crate::rules::person::{self, Person, Said};
 use crate::rules::place::{Atlas, Place, Places};
 use crate::rules::recent::Rate;
 use crate::rules::ruling::{self, Grounds, Ruling, Signals};
-use crate::rules::scrub::Echo;
+use crate::rules::echo::Echo;
 use crate::rules::source::Sources;
 use crate::rules::strings;
 use crate::rules::suppression::{Standing, Suppressions};

@@ -5,10 +5,11 @@
 //! cookie. The journal and the lake accept nothing else, so nothing goes around the gate.
 
 use super::agent::Agent;
+use super::echo::Echo;
 use super::memory::{Memory, trimmed};
 use super::place::Place;
 use super::ruling::Grounds;
-use super::scrub::{self, CleanUrl, Echo};
+use super::scrub::{self, CleanUrl};
 use super::source::{Sources, Utm};
 use crate::hit::clock::Moment;
 use crate::hit::draft::Draft;

@@ -11,10 +11,11 @@
 //! looks one errs with n / 2¹²⁵. A worker that looks a million times a second for a year: 3 × 10¹³ looks, less
 //! than 1 in 10²⁴. Who does not know the secret cannot choose texts that do better.
 
+use super::echo::Echo;
 use super::patterns::Traits;
 use super::percent;
 use super::recent::{Rate, Recent};
-use super::scrub::{self, CleanUrl, Echo};
+use super::scrub::{self, CleanUrl};
 use crate::hit::scrubbed::{Kind, Scrubbed};
 use bumpalo::Bump;
 use siphasher::sip128::SipHasher13;
@@ -220,7 +221,8 @@ impl Ranges {
 mod tests {
     use super::{Memory, trimmed};
     use crate::hit::scrubbed::Scrubbed;
-    use crate::rules::scrub::{self, CleanUrl, Echo};
+    use crate::rules::echo::Echo;
+use crate::rules::scrub::{self, CleanUrl};
     use bumpalo::Bump;
     use proptest::prelude::*;
 

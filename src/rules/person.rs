@@ -7,8 +7,9 @@
 //! traits of 64 + 1,024 bytes are 68 KiB a person, of which one call brings 16 KiB at most; 256 linked ids
 //! of 16 bytes are 4 KiB.
 
+use super::echo::Echo;
 use super::names::{asks_for_a_credential, asks_for_a_person};
-use super::scrub::{self, Echo, PROPERTY_KEY_LENGTH_MAX, PROPERTY_VALUE_LENGTH_MAX};
+use super::scrub::{self, PROPERTY_KEY_LENGTH_MAX, PROPERTY_VALUE_LENGTH_MAX};
 use crate::hit::clock::Moment;
 use crate::hit::field::Id;
 use crate::hit::scrubbed::{Kind, Scrubbed};
@@ -202,7 +203,7 @@ mod tests {
     use crate::hit::clock::Moment;
     use crate::hit::field::Id;
     use crate::hit::scrubbed::{Kind, Scrubbed};
-    use crate::rules::scrub::Echo;
+    use crate::rules::echo::Echo;
     use bumpalo::Bump;
     use proptest::prelude::*;
 

@@ -32,7 +32,7 @@ use clearpixel::rules::gate::{Facts, mint};
 use clearpixel::rules::memory::Memory;
 use clearpixel::rules::place::Place;
 use clearpixel::rules::ruling::Grounds;
-use clearpixel::rules::scrub::Echo;
+use clearpixel::rules::echo::Echo;
 use clearpixel::rules::source::Sources;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
