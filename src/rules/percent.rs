@@ -5,8 +5,6 @@
 //! whole; never panics. Never judges what it finds.
 
 use bumpalo::Bump;
-use bumpalo::collections::Vec as ArenaVec;
-use std::ops::Range;
 
 /// The text that `input` stands for; a copy only where something is encoded.
 pub fn decode_component<'a>(input: &'a str, arena: &'a Bump) -> &'a str {
@@ -18,42 +16,36 @@ pub fn decode_component<'a>(input: &'a str, arena: &'a Bump) -> &'a str {
 
 /// The parameters of a query: each one's name as it stands, and its value decoded. Empty ones are left out.
 ///
-/// All values are decoded side by side in one pass, and looked at for UTF-8 at once.
+/// Takes as many bytes of the arena as the query has.
 pub fn parameters<'a>(query: &'a str, arena: &'a Bump) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let bytes = query.as_bytes();
-    let room = arena.alloc_slice_fill_copy(bytes.len(), 0);
-    let mut parts = ArenaVec::with_capacity_in(PARAMETERS_EXPECTED, arena);
-    let (mut at, mut length) = (0, 0);
-    while at < bytes.len() {
-        let (start, value_start) = (at, length);
+    let mut room = arena.alloc_slice_fill_copy(query.len(), 0);
+    let (bytes, mut at) = (query.as_bytes(), 0);
+    std::iter::from_fn(move || {
+        while bytes.get(at) == Some(&b'&') {
+            at += 1;
+        }
+        let start = at;
         while bytes.get(at).is_some_and(|byte| !matches!(byte, b'=' | b'&')) {
             at += 1;
         }
-        let name = start..at;
+        let name = query.get(start..at).filter(|_| start < bytes.len())?;
+        let mut value = "";
         if bytes.get(at) == Some(&b'=') {
-            (at, length) = decode(bytes, at + 1, b'&', room, length);
-        }
-        if at > start {
-            parts.push((name, value_start..length));
-        }
-        // Between two values stands what parts them, so that all are UTF-8 together where each is alone.
-        if let Some(slot) = room.get_mut(length) {
-            *slot = b'&';
-            length += 1;
+            let from = at + 1;
+            let end = decode(bytes, from, b'&', room);
+            at = end.at;
+            if end.is_plain {
+                value = query.get(from..at).unwrap_or("");
+            } else {
+                let decoded;
+                (decoded, room) = std::mem::take(&mut room).split_at_mut_checked(end.length)?;
+                value = std::str::from_utf8(decoded).unwrap_or(UNREADABLE);
+            }
         }
         at += 1;
-    }
-    let values = &*room;
-    let whole = values.get(..length).and_then(|values| std::str::from_utf8(values).ok());
-    let value = move |range: Range<usize>| match whole {
-        Some(whole) => whole.get(range),
-        None => values.get(range).and_then(|value| std::str::from_utf8(value).ok()),
-    };
-    parts.into_iter().map(move |(name, range)| (query.get(name).unwrap_or(""), value(range).unwrap_or(UNREADABLE)))
+        Some((name, value))
+    })
 }
-
-/// A pixel has some ten.
-const PARAMETERS_EXPECTED: usize = 16;
 
 /// In place of what is no UTF-8.
 const UNREADABLE: &str = "\u{fffd}";
@@ -68,16 +60,25 @@ pub fn is_encoded(input: &str) -> bool {
 /// The bytes that `input` stands for, and whether any was percent-encoded.
 pub fn decoded<'a>(input: &str, arena: &'a Bump) -> (&'a [u8], bool) {
     let room = arena.alloc_slice_fill_copy(input.len(), 0);
-    let (_, length) = decode(input.as_bytes(), 0, NO_BYTE, room, 0);
+    let length = decode(input.as_bytes(), 0, NO_BYTE, room).length;
     (room.get(..length).unwrap_or_default(), length < input.len())
 }
 
 /// Stands in no text of UTF-8 (RFC 3629 §1).
 const NO_BYTE: u8 = 0xff;
 
-/// Decodes from `at` on, up to the byte `stop` or to the end, into `room` from `length` on; where it came to in both.
+/// Where decoding came to, in what it read and in what it wrote.
+struct End {
+    at: usize,
+    length: usize,
+    /// Nothing meant another.
+    is_plain: bool,
+}
+
+/// Decodes from `at` on, up to the byte `stop` or to the end, into `room`.
 #[inline(always)]
-fn decode(bytes: &[u8], mut at: usize, stop: u8, room: &mut [u8], mut length: usize) -> (usize, usize) {
+fn decode(bytes: &[u8], mut at: usize, stop: u8, room: &mut [u8]) -> End {
+    let (mut length, mut is_plain) = (0, true);
     loop {
         // Sixteen at once, of which those count that stand before one that means another.
         while let Some(sixteen) = bytes.get(at..).and_then(<[u8]>::first_chunk)
@@ -96,6 +97,7 @@ fn decode(bytes: &[u8], mut at: usize, stop: u8, room: &mut [u8], mut length: us
         at += 1;
         length += 1;
         if *byte == b'%' {
+            is_plain = false;
             if let Some([high, low]) = bytes.get(at..at + 2).map(|pair| [HEX[usize::from(pair[0])], HEX[usize::from(pair[1])]])
                 && (high | low) < 16
             {
@@ -103,10 +105,11 @@ fn decode(bytes: &[u8], mut at: usize, stop: u8, room: &mut [u8], mut length: us
                 at += 2;
             }
         } else if *byte == b'+' {
+            is_plain = false;
             *slot = b' ';
         }
     }
-    (at, length)
+    End { at, length, is_plain }
 }
 
 /// How many of sixteen bytes stand before the first `%`, `+` or `stop`.
