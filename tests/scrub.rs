@@ -16,11 +16,11 @@ use clearpixel::hit::field::{Channel, ConsentSource, IdentityMode, LegalBasis, P
 use clearpixel::hit::record::{Record, Text};
 use clearpixel::hit::scrubbed::Scrubbed;
 use clearpixel::rules::agent::Agent;
+use clearpixel::rules::echo::Echo;
 use clearpixel::rules::gate::{Facts, mint};
 use clearpixel::rules::memory::{self, Memory};
 use clearpixel::rules::place::Place;
 use clearpixel::rules::ruling::Grounds;
-use clearpixel::rules::echo::Echo;
 use clearpixel::rules::source::Sources;
 use std::collections::BTreeMap;
 use std::fmt::Write;

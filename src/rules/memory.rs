@@ -222,7 +222,7 @@ mod tests {
     use super::{Memory, trimmed};
     use crate::hit::scrubbed::Scrubbed;
     use crate::rules::echo::Echo;
-use crate::rules::scrub::{self, CleanUrl};
+    use crate::rules::scrub::{self, CleanUrl};
     use bumpalo::Bump;
     use proptest::prelude::*;
 

@@ -2,9 +2,10 @@
 //! account or pays a bill is replaced by `[redacted:kind]`.
 //!
 //! Knows URLs, also those within texts; what the request itself carried and comes back in a field is found by
-//! `rules::echo`, what tells of a person by `rules::patterns`, `rules::names` and `rules::words`. Promises: scrubs before it cuts to length (half a card number would
-//! survive the cut), also what is percent-encoded, four times over; counts by kind what it removed; takes no
-//! memory where it finds nothing; never panics; leaves what merely looks like a number alone.
+//! `rules::echo`, what tells of a person by `rules::patterns`, `rules::names` and `rules::words`. Promises:
+//! scrubs before it cuts to length (half a card number would survive the cut), also what is percent-encoded,
+//! four times over; counts by kind what it removed; takes no memory where it finds nothing; never panics; leaves
+//! what merely looks like a number alone.
 //! Never keeps what it removed.
 
 use super::echo::Echo;
