@@ -143,8 +143,6 @@ const IS_BOT: u8 = 16;
 const MAY_SHARE: u8 = 32;
 
 fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(&record.received_at.micros().to_le_bytes());
-    out.extend_from_slice(&record.occurred_at.micros().to_le_bytes());
     let mut flags = 0;
     for (flag, is_set) in [
         (HAS_VISITOR, record.visitor_id.is_some()),
@@ -156,7 +154,8 @@ fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
     ] {
         flags |= if is_set { flag } else { 0 };
     }
-    out.extend_from_slice(&[
+    let [received_at, occurred_at] = [record.received_at, record.occurred_at].map(|moment| moment.micros().to_le_bytes());
+    let words = [
         flags,
         record.channel.index(),
         record.medium.index(),
@@ -165,7 +164,8 @@ fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
         record.basis.index(),
         record.consent_source.index(),
         record.protocol.index(),
-    ]);
+    ];
+    out.extend_from_slice([received_at, occurred_at, words].as_flattened());
     for id in [record.visitor_id, record.visit_id].into_iter().flatten() {
         out.extend_from_slice(&id.0);
     }

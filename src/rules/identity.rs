@@ -11,7 +11,6 @@ use crate::hit::site::{Site, SiteKey};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::sync::LazyLock;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
@@ -98,10 +97,14 @@ pub fn daily(salt: &DailySalt, site: &SiteKey, day: Day, network: &str, user_age
     keyed_hash(&salt.0, &[b"daily", site.as_str().as_bytes(), &day.0.to_le_bytes(), network.as_bytes(), user_agent])
 }
 
-/// The id of the visit that `visitor` began at `start_minute`.
+/// The id of the visit that `visitor` began at `start_minute`: the first 16 bytes of a SHA-256 of fields that are
+/// always as long, in one block. It needs no key: a visitor's 128 bits, random or of an HMAC, are had back from no hash.
 pub fn visit(visitor: Id, start_minute: i64) -> Id {
-    static VISIT: LazyLock<Keyed> = LazyLock::new(|| Keyed::new(b"visit"));
-    VISIT.hash(&[&visitor.0, &start_minute.to_le_bytes()])
+    let mut fields = [0; 32];
+    fields[..8].copy_from_slice(b"visit\0\0\0");
+    fields[8..24].copy_from_slice(&visitor.0);
+    fields[24..].copy_from_slice(&start_minute.to_le_bytes());
+    first_16(&Sha256::digest(fields))
 }
 
 /// The first 16 bytes of HMAC-SHA-256 over the fields, each behind its length in eight bytes.
@@ -123,28 +126,32 @@ impl Keyed {
         // Laid side by side first: to take in a few bytes costs as much as to take in many.
         let (mut room, mut length) = ([0; 128], 0);
         for field in fields {
-            for part in [&(field.len() as u64).to_le_bytes()[..], field] {
-                if let Some(space) = room.get_mut(length..length + part.len()) {
-                    space.copy_from_slice(part);
-                    length += part.len();
-                } else {
-                    mac.update(&room[..length]);
-                    mac.update(part);
-                    length = 0;
-                }
+            // A length is copied by one move, a field by a call.
+            if let Some((head, tail)) = room.get_mut(length..).and_then(<[u8]>::split_first_chunk_mut::<8>)
+                && let Some(tail) = tail.get_mut(..field.len())
+            {
+                *head = (field.len() as u64).to_le_bytes();
+                tail.copy_from_slice(field);
+                length += 8 + field.len();
+            } else {
+                mac.update(&room[..length]);
+                mac.update(&(field.len() as u64).to_le_bytes());
+                mac.update(field);
+                length = 0;
             }
         }
         mac.update(&room[..length]);
-        let digest = mac.finalize().into_bytes();
-        let mut first = [0; 16];
-        first.copy_from_slice(&digest[..16]);
-        Id(first)
+        first_16(&mac.finalize().into_bytes())
     }
+}
+
+fn first_16(digest: &[u8]) -> Id {
+    Id(digest.first_chunk().copied().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{DailySalt, SigningKey, daily, keyed_hash};
+    use super::{DailySalt, SigningKey, daily, keyed_hash, visit};
     use hmac::{Hmac, Mac};
     use sha2::Sha256;
     use crate::hit::clock::Day;
@@ -202,6 +209,14 @@ mod tests {
         ] {
             assert_ne!(base, other);
         }
+    }
+
+    #[test]
+    fn visits_differ_by_visitor_and_beginning() {
+        let base = visit(Id([1; 16]), 7);
+        assert_eq!(base, visit(Id([1; 16]), 7));
+        assert_ne!(base, visit(Id([2; 16]), 7));
+        assert_ne!(base, visit(Id([1; 16]), 8));
     }
 
     #[test]

@@ -44,6 +44,25 @@ pub fn number(input: &str, at: usize, is_glued: bool, place: Place) -> Option<(u
     found.map(|(length, kind)| (at + length, kind))
 }
 
+/// Whether a number may stand anywhere in a text of ASCII that stands for no other: seven bytes side by side of which
+/// none is a letter, if only the four digits and three dots of an address. Right behind a letter digits are a card
+/// (twelve) or an address (`v10.0.0.1`) at most: there they are counted from -5 on, and a sign makes it two at least.
+pub fn may_stand_in(bytes: &[u8]) -> bool {
+    let (mut size, mut longest) = (0, 0);
+    for byte in bytes {
+        size += 1;
+        if byte.is_ascii_alphabetic() {
+            size = BEHIND_A_LETTER;
+        } else if !byte.is_ascii_digit() {
+            size = size.max(2);
+        }
+        longest = size.max(longest);
+    }
+    longest >= PHONE_DIGITS_MIN as i32
+}
+
+const BEHIND_A_LETTER: i32 = PHONE_DIGITS_MIN as i32 - CARD_DIGITS_MIN as i32;
+
 /// Fewer digits than any pattern has, and a letter, a plain sign or nothing behind them: most numbers.
 fn is_short(rest: &[u8]) -> bool {
     let size = rest.iter().take(PHONE_DIGITS_MIN).take_while(|byte| byte.is_ascii_digit()).count();

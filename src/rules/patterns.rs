@@ -16,6 +16,9 @@ pub type Finding = (usize, usize, Kind);
 
 /// The first finding at or after byte `from` of a text that has these traits.
 pub fn next_finding(input: &str, from: usize, place: Place, traits: Traits) -> Option<Finding> {
+    if !traits.has(Traits::NUMBER | Traits::SIGN) {
+        return next_word(input, from, traits);
+    }
     let bytes = input.as_bytes();
     let before = input.get(..from).and_then(|head| head.chars().next_back());
     let mut is_in_word = before.is_some_and(char::is_alphanumeric);
@@ -39,6 +42,10 @@ pub fn next_finding(input: &str, from: usize, place: Place, traits: Traits) -> O
                     continue;
                 }
                 found
+            }
+            Class::Digit if !traits.has(Traits::NUMBER) => {
+                (is_in_word, is_in_number) = (true, true);
+                None
             }
             Class::Digit => {
                 let found = if is_in_number { None } else { digits(input, at, is_in_word, place, traits) };
@@ -76,6 +83,17 @@ pub fn next_finding(input: &str, from: usize, place: Place, traits: Traits) -> O
     None
 }
 
+/// The same of a text in which nothing but letters can begin a finding, as in most identifiers.
+fn next_word(input: &str, from: usize, traits: Traits) -> Option<Finding> {
+    let (head, tail) = input.as_bytes().split_at_checked(from)?;
+    let mut is_in_word = head.last().is_some_and(u8::is_ascii_alphanumeric);
+    tail.iter().zip(from..).find_map(|(byte, at)| {
+        let begins = byte.is_ascii_alphabetic() & !is_in_word;
+        is_in_word = byte.is_ascii_alphanumeric();
+        if begins { word(input, at, traits) } else { None }
+    })
+}
+
 /// What stands in a text, gathered by one look at each of its bytes: most patterns need what most texts do
 /// not have, and most texts have nothing that any pattern needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +120,10 @@ impl Traits {
     pub const FRAGMENT: u16 = 1 << 10;
     pub const PARAMETER: u16 = 1 << 11;
     pub const CAPITAL: u16 = 1 << 12;
+    /// Digits enough in one breath that they may be a number, or what is no plain ASCII beside a digit.
+    const NUMBER: u16 = 1 << 13;
+    /// What begins a finding and is neither letter nor digit.
+    const SIGN: u16 = Self::COLON | Self::SLASH | Self::ENCODED | Self::AT | Self::OTHER_SIGN | Self::WIDE | Self::DASHES;
 
     pub fn of(text: &str) -> Self {
         let bytes = text.as_bytes();
@@ -109,6 +131,9 @@ impl Traits {
         // One dash alone is nothing.
         if traits & Self::DASHES != 0 && !bytes.windows(2).any(|pair| pair == b"--") {
             traits &= !Self::DASHES;
+        }
+        if traits & Self::DIGIT != 0 && (traits & (Self::WIDE | Self::ENCODED | Self::COLON) != 0 || numbers::may_stand_in(bytes)) {
+            traits |= Self::NUMBER;
         }
         Self(if has_run(bytes) { traits | Self::RUN } else { traits })
     }
@@ -519,6 +544,17 @@ mod tests {
                 let text = format!("{} {} ", " ".repeat(before), "x".repeat(length));
                 assert_eq!(Traits::of(&text).has(Traits::RUN), length >= 20, "{before} {length}");
             }
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_number() {
+        for (text, may_be) in [
+            ("5f2b8c1d9e3a4b6c7d8e9f0a1b2c3d4e", false), ("1.2.3.4", true), ("v123.1.2.3", true), ("x12345678901", false), ("x123456789012", true),
+            ("1234567", true), ("123456", false), ("a-12345", true), ("a-1234-b", true), ("a-123-b", false), ("notebook-311", false), ("1:2", true),
+            ("1%", true), ("é1", true), ("", false),
+        ] {
+            assert_eq!(Traits::of(text).has(Traits::NUMBER), may_be, "{text}");
         }
     }
 

@@ -79,7 +79,7 @@ struct End {
 #[inline(always)]
 fn decode(bytes: &[u8], mut at: usize, stop: u8, room: &mut [u8]) -> End {
     let (mut length, mut is_plain) = (0, true);
-    loop {
+    'text: loop {
         // Sixteen at once, of which those count that stand before one that means another.
         while let Some(sixteen) = bytes.get(at..).and_then(<[u8]>::first_chunk)
             && let Some(slots) = room.get_mut(length..).and_then(<[u8]>::first_chunk_mut)
@@ -92,24 +92,29 @@ fn decode(bytes: &[u8], mut at: usize, stop: u8, room: &mut [u8]) -> End {
                 break;
             }
         }
-        let (Some(byte), Some(slot)) = (bytes.get(at).filter(|byte| **byte != stop), room.get_mut(length)) else { break };
-        *slot = *byte;
-        at += 1;
-        length += 1;
-        if *byte == b'%' {
-            is_plain = false;
-            if let Some([high, low]) = bytes.get(at..at + 2).map(|pair| [HEX[usize::from(pair[0])], HEX[usize::from(pair[1])]])
-                && (high | low) < 16
-            {
-                *slot = (high << 4) | low;
-                at += 2;
+        // Escapes stand side by side.
+        loop {
+            let (Some(byte), Some(slot)) = (bytes.get(at).filter(|byte| **byte != stop), room.get_mut(length)) else { break 'text };
+            is_plain &= !matches!(byte, b'%' | b'+');
+            (*slot, at) = match byte {
+                b'%' => bytes.get(at + 1..).and_then(escaped).map_or((b'%', at + 1), |escaped| (escaped, at + 3)),
+                b'+' => (b' ', at + 1),
+                _ => (*byte, at + 1),
+            };
+            length += 1;
+            if bytes.get(at) != Some(&b'%') {
+                break;
             }
-        } else if *byte == b'+' {
-            is_plain = false;
-            *slot = b' ';
         }
     }
     End { at, length, is_plain }
+}
+
+/// The byte that two hex digits stand for.
+#[inline(always)]
+fn escaped(digits: &[u8]) -> Option<u8> {
+    let [high, low] = digits.first_chunk()?.map(|digit| u32::from(HEX[usize::from(digit)]));
+    ((high | low) < 16).then_some((high << 4 | low) as u8)
 }
 
 /// How many of sixteen bytes stand before the first `%`, `+` or `stop`.

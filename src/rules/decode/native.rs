@@ -341,18 +341,22 @@ fn small(given: Given<'_>, slot: &mut Option<i32>, unreadable: &mut bool) {
     let value = match given {
         Given::Text("") => return,
         // Nearly always whole.
-        Given::Text(text) if text.len() < 10 && text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse::<i32>().ok().map(f64::from),
-        Given::Text(text) => text.parse::<f64>().ok(),
-        Given::Number(number) => number.as_f64(),
+        Given::Text(text) if text.len() < 10 && text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+        Given::Text(text) => text.parse().ok().and_then(rounded),
+        Given::Number(number) => number.as_f64().and_then(rounded),
         Given::Truth(_) => None,
     };
     match value {
-        #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
-        Some(value) if (0.0..=f64::from(i32::MAX)).contains(&value) => {
-            slot.get_or_insert(value.round() as i32);
+        Some(value) => {
+            slot.get_or_insert(value);
         }
-        Some(_) | None => *unreadable = true,
+        None => *unreadable = true,
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
+fn rounded(value: f64) -> Option<i32> {
+    (0.0..=f64::from(i32::MAX)).contains(&value).then(|| value.round() as i32)
 }
 
 /// RFC 3339 (`2026-11-23T10:00:00.123Z`) in milliseconds since the epoch.
