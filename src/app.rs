@@ -44,9 +44,9 @@ use crate::rules::place::{Atlas, AtlasError};
 use crate::rules::source::Sources;
 use crate::rules::suppression::Suppressions;
 use bumpalo::Bump;
+use hashbrown::DefaultHashBuilder;
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
-use std::hash::RandomState;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -154,7 +154,7 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
 
     let demo = demo.then(|| Demo { dashboard: format!("http://{admin_address}/") });
     // One for all, so that a visitor met by two workers is one on the board.
-    let hasher = RandomState::new();
+    let hasher = DefaultHashBuilder::default();
     let mut worker_threads = Vec::with_capacity(workers);
     for (index, (listener, journal)) in listeners.into_iter().zip(journals).enumerate() {
         let plan = Worker {
@@ -369,7 +369,7 @@ struct Worker {
     repeats: Arc<Repeats>,
     ledger: Arc<Ledger>,
     board: Arc<Board>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     persons: Option<PersonsDoor>,
     proxies: Arc<[ipnet::IpNet]>,
     demo: Option<Demo>,

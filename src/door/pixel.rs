@@ -280,10 +280,10 @@ mod tests {
     use crate::rules::place::Atlas;
     use crate::rules::source::Sources;
     use bumpalo::Bump;
+    use hashbrown::DefaultHashBuilder;
     use hyper::Uri;
     use proptest::prelude::*;
     use std::cell::RefCell;
-    use std::hash::RandomState;
     use std::mem::MaybeUninit;
     use std::path::Path;
     use std::rc::Rc;
@@ -306,7 +306,7 @@ mod tests {
         });
         let register = Register::open(Arc::new(Directory::open(&folder.join("journal")).unwrap()), 1 << 30, 0).unwrap();
         let journal = Journal::Here(Arc::new(Mutex::new(Writer::new(Arc::new(register), false))));
-        let intake = Intake::new(0, journal, book.repeats.clone(), Arc::<Ledger>::default(), Arc::<Board>::default(), RandomState::new());
+        let intake = Intake::new(0, journal, book.repeats.clone(), Arc::<Ledger>::default(), Arc::<Board>::default(), DefaultHashBuilder::default());
         let collector = Collector::new(book, Rc::new(intake));
         Public { collector, clock: Clock::default(), trusted_proxies: Arc::new([]), demo: None, arena: RefCell::new(Bump::new()) }
     }

@@ -14,16 +14,16 @@ use crate::hit::record::{Number, Record, Text};
 use crate::rules::ahead;
 use dashmap::DashMap;
 use dashmap::mapref::one::RefMut;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Live aggregates of all sites.
 #[derive(Default)]
 pub struct Board {
-    sites: DashMap<Arc<str>, SiteBoard>,
+    sites: DashMap<Arc<str>, SiteBoard, DefaultHashBuilder>,
 }
 
 /// Minutes that the board looks back.
@@ -160,7 +160,7 @@ pub struct Portion {
     /// Whose turn it is.
     turn: usize,
     /// Keyed for this process, so that a hash says nothing outside of it.
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     /// Visitors that the board was told of in this hour, each in its one place: most are met again and again.
     told: Box<[u64; TOLD]>,
     hour: i64,
@@ -206,7 +206,7 @@ struct Row {
 }
 
 impl Portion {
-    pub fn new(hasher: RandomState) -> Self {
+    pub fn new(hasher: DefaultHashBuilder) -> Self {
         Self { parts: Default::default(), turn: 0, hasher, told: Box::new([0; TOLD]), hour: 0 }
     }
 
@@ -312,7 +312,7 @@ mod tests {
     use crate::hit::field::{Channel, ConsentSource, Device, Id, LegalBasis, Medium, Protocol, Regime};
     use crate::hit::record::{Number, Record, Text};
     use crate::hit::scrubbed::Scrubbed;
-    use std::hash::RandomState;
+    use hashbrown::DefaultHashBuilder;
 
     const NOW: Moment = Moment(1_700_000_000_000_000);
 
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn rows_of_many_sites_are_counted_each_at_its_own() {
-        let (board, mut portion) = (Board::default(), Portion::new(RandomState::new()));
+        let (board, mut portion) = (Board::default(), Portion::new(DefaultHashBuilder::default()));
         let paths: Vec<String> = (0..300).map(|page| format!("/{page}")).collect();
         for (at, path) in paths.iter().cycle().take(3_000).enumerate() {
             let mut record = view_of((at % 250) as u8, NOW);
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn little_is_told_at_once_and_a_busy_site_waits_for_no_turn() {
-        let (board, mut portion) = (Board::default(), Portion::new(RandomState::new()));
+        let (board, mut portion) = (Board::default(), Portion::new(DefaultHashBuilder::default()));
         let mut told = 0;
         for rows in [1, FEW, MANY + 1] {
             (0..rows).for_each(|_| portion.count(&view_of(1, NOW)));
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn many_sites_take_turns() {
-        let (board, mut portion) = (Board::default(), Portion::new(RandomState::new()));
+        let (board, mut portion) = (Board::default(), Portion::new(DefaultHashBuilder::default()));
         let sites: Vec<String> = (0..64).map(|number| format!("site-{number}")).collect();
         for _ in 0..=FEW / sites.len() {
             for site in &sites {
@@ -400,7 +400,7 @@ mod tests {
 
     #[test]
     fn visitors_are_told_once_an_hour_and_again_where_what_was_told_was_dropped() {
-        let (board, mut portion) = (Board::default(), Portion::new(RandomState::new()));
+        let (board, mut portion) = (Board::default(), Portion::new(DefaultHashBuilder::default()));
         portion.count(&view_of(1, NOW));
         portion.drop_all();
         for visitor in [1, 2, 1] {

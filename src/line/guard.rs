@@ -10,6 +10,7 @@
 use crate::hit::clock::Moment;
 use crate::hit::field::Id;
 use crate::rules::{ahead, identity};
+use hashbrown::DefaultHashBuilder;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -195,7 +196,7 @@ fn age_of(word: u64, hour: u64) -> u64 {
 /// visit's id is made of its visitor's.
 pub struct Visits {
     table: Table,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
 }
 
 /// A visitor whose visit is looked for.
@@ -211,7 +212,7 @@ const MINUTE_MASK: u64 = (1 << 21) - 1;
 
 impl Visits {
     pub fn new(bytes: usize) -> Self {
-        Self { table: Table::new(bytes), hasher: RandomState::new() }
+        Self { table: Table::new(bytes), hasher: DefaultHashBuilder::default() }
     }
 
     /// Begins to look for a visitor's visit.

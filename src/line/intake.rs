@@ -22,10 +22,10 @@ use crate::journal::frame::{self, Framed};
 use crate::journal::segment::Writer;
 use crate::rules::gate::Interaction;
 use crate::rules::person::Person;
+use hashbrown::DefaultHashBuilder;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::hash::RandomState;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -127,7 +127,7 @@ const ROUNDS_MAX: usize = 16;
 const GATHERED_BYTES: usize = 96 << 10;
 
 impl Intake {
-    pub fn new(worker: usize, journal: Journal, repeats: Arc<Repeats>, ledger: Arc<Ledger>, board: Arc<Board>, hasher: RandomState) -> Self {
+    pub fn new(worker: usize, journal: Journal, repeats: Arc<Repeats>, ledger: Arc<Ledger>, board: Arc<Board>, hasher: DefaultHashBuilder) -> Self {
         Self {
             filling: RefCell::default(),
             unwritten: RefCell::default(),
@@ -403,7 +403,7 @@ mod tests {
     use crate::hit::sample::page_view;
     use crate::line::guard::Repeats;
     use crate::line::ledger::Ledger;
-    use std::hash::RandomState;
+    use hashbrown::DefaultHashBuilder;
     use std::rc::Rc;
     use std::sync::{Arc, Mutex};
     use tokio::sync::oneshot;
@@ -415,7 +415,7 @@ mod tests {
         let register = Arc::new(Register::open(shelf, 1 << 30, 0).unwrap());
         let ledger = Arc::new(Ledger::default());
         let journal = Journal::Here(Arc::new(Mutex::new(Writer::new(register, true))));
-        let intake = Intake::new(0, journal, Arc::new(Repeats::new(1 << 20)), ledger.clone(), Arc::default(), RandomState::new());
+        let intake = Intake::new(0, journal, Arc::new(Repeats::new(1 << 20)), ledger.clone(), Arc::default(), DefaultHashBuilder::default());
         let hold = |visitor: u8| {
             let ((done, written), fate) = (oneshot::channel(), Rc::new(Fate::default()));
             intake.held.borrow_mut().push_back(Held { written, framed: Framed::of_record(&page_view(1, visitor, 1, "/")), noted: None, fate: fate.clone() });
