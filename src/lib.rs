@@ -122,12 +122,14 @@ pub mod lake {
     pub mod load;
     pub mod batch;
     pub mod trends;
+    pub mod known;
     pub mod table;
     pub mod lease;
     pub mod read;
     pub mod file;
     pub mod chunk;
     pub mod vocabulary;
+    pub mod slots;
     pub mod columns;
     pub mod store;
 }

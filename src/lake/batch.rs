@@ -9,7 +9,8 @@
 use super::chunk::{Chunk, ClosedChunk, Press, Whole};
 use super::columns::{BLOOM_FPP, INTERACTIONS, MAP_PARTS, ROW_GROUP_BYTES, ROW_GROUP_ROWS, TableName, arrow_field};
 use super::file::{FileToAdd, arrow_writer};
-use super::vocabulary::{BEYOND, IdVocabulary, Ids, Sought, Vocabularies, Word};
+use super::slots::Sought;
+use super::vocabulary::{BEYOND, IdVocabulary, Ids, Vocabularies, Word};
 use crate::hit::clock::{Day, Moment};
 use crate::hit::field::Id;
 use crate::hit::record::{Number, Record, Text};

@@ -6,19 +6,20 @@
 //! very most, and says when it is full. Never holds a visitor's id itself.
 
 use super::columns::{TableName, arrow_schema};
+use super::known::Known;
 use super::vocabulary::{BEYOND, Ids, NONE, Word};
 use crate::hit::clock::{Day, Hour};
 use crate::hit::outcome::Outcome;
 use crate::hit::record::{Number, Record, Text};
 use crate::journal::frame::Frame;
+use crate::rules::ahead;
 use arrow::array::{ArrayRef, BinaryBuilder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datasketches::hash::value::raw_bytes;
 use datasketches::hll::{Coupon, HllSketch, HllType};
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::HashMap;
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// What a row of `trends` counts by.
@@ -164,42 +165,6 @@ type Dimensions = [Values; Dimension::ALL.len()];
 /// Seeded anew for each map; a sender who could make values collide would slow one flush of one site.
 type Values = HashMap<Box<str>, u32>;
 
-/// Where cells are by the numbers of their texts, so that a text is not hashed for every row.
-#[derive(Default)]
-struct Known {
-    /// A site's hour. No number is given twice, or a row counted meanwhile would go astray.
-    slots: HashMap<(u64, u16, Hour), u32>,
-    last: Option<((u64, u16, Hour), u32)>,
-    /// The first slot that is known still.
-    first: u32,
-    /// Of each slot its cells, by dimension and numbers. A table each: of 10,000 sites' cells those of one lie in a few
-    /// lines of memory, where in common tables each of a row's fourteen would lie in a line of its own.
-    cells: Vec<HashTable<Place>>,
-    hasher: DefaultHashBuilder,
-    /// Cells of all slots.
-    count: usize,
-}
-
-/// Where a cell is: its dimension and numbers, 36 bits, and its place in the other 28. There are never so many cells.
-#[derive(Clone, Copy)]
-struct Place(u64);
-
-impl Place {
-    const BITS: u32 = 28;
-
-    fn of(key: u64, at: u32) -> Option<Self> {
-        (at >> Self::BITS == 0).then_some(Self(key << Self::BITS | u64::from(at)))
-    }
-
-    const fn key(self) -> u64 {
-        self.0 >> Self::BITS
-    }
-
-    const fn at(self) -> u32 {
-        (self.0 & ((1 << Self::BITS) - 1)) as u32
-    }
-}
-
 /// Rows whose cells are known and wait for their turn: taken dimension by dimension and in each site by site, the
 /// cells and sketches at hand stay in the processor's nearest caches, however many sites there are.
 #[derive(Default)]
@@ -217,6 +182,10 @@ const NO_CELL: u32 = u32::MAX;
 /// 64 Ki rows: an addend of 16 bytes, 8 of a slot and 16 cells of 4 are 6 MiB. Of 1,000 sites some 60 rows each:
 /// their cells come from memory once in 60 rows.
 const WAITING_MAX: usize = 64 << 10;
+
+/// 8 Ki cells of 80 bytes are 640 KiB. A cell is asked for so many rows before its own.
+const CELLS_NEAR: usize = 8 << 10;
+const AHEAD: usize = 8;
 
 /// A row may make 16 sketches of two visitors each.
 const ROW_GROWTH_MAX: usize = Dimension::ALL.len() * sketch_bytes(2);
@@ -248,9 +217,6 @@ const HELD_MAX: usize = 96 << 20;
 /// What waits may make of it at the very most: each row two visitors of each of its cells.
 const GROWN_MAX: usize = 2 * HELD_MAX;
 
-/// Rows are counted by numbers up to here: 1 Mi entries of 9 bytes in tables half full, 18 MiB.
-const KNOWN_MAX: usize = 1 << 20;
-
 impl Trends {
     /// Counts a frame: an interaction in every dimension, as `stored` and by what was removed from it; a tally
     /// as its outcome.
@@ -268,28 +234,28 @@ impl Trends {
             return self.count_record(record);
         }
         let slot = self.known.slot((ids.epoch, site, hour));
+        // All are asked for at once, so that they answer together, while other things are counted.
+        let sought = Dimension::ALL.map(|dimension| {
+            let numbers = dimension.numbers(record, ids)?;
+            Some((self.known.seek(slot, dimension as u8, numbers), numbers.contains(&BEYOND)))
+        });
         self.count_scrubbed(record);
-        let places = Dimension::ALL.map(|dimension| self.place(record, ids, slot, dimension));
-        self.waiting.push(slot, Addend::of(record), places);
+        let addend = Addend::of(record);
+        let mut places = [NO_CELL; Dimension::ALL.len()];
+        for ((place, sought), dimension) in places.iter_mut().zip(sought).zip(Dimension::ALL) {
+            let Some((wanted, is_beyond)) = sought else { continue };
+            let known = self.known.find(slot, wanted);
+            let Some(at) = known.or_else(|| self.look_up(record, dimension)) else { continue };
+            if known.is_none() && !is_beyond {
+                self.known.note(slot, wanted, at);
+            }
+            *place = at;
+        }
+        self.waiting.push(slot, addend, places);
         let rows = self.waiting.addends.len();
         if rows >= WAITING_MAX || self.held + rows * ROW_GROWTH_MAX >= GROWN_MAX {
             self.held += self.waiting.settle(&mut self.cells);
         }
-    }
-
-    /// The place of the cell in which `record`, of the site's hour that `slot` stands for, counts; `None` where it
-    /// has no value.
-    fn place(&mut self, record: &Record<'_>, ids: &Ids, slot: u32, dimension: Dimension) -> Option<u32> {
-        let numbers = dimension.numbers(record, ids)?;
-        let key = (dimension as u64) << 32 | u64::from(numbers[0]) << 16 | u64::from(numbers[1]);
-        if let Some(at) = self.known.find(slot, key) {
-            return Some(at);
-        }
-        let at = self.look_up(record, dimension)?;
-        if numbers.iter().all(|number| *number != BEYOND) {
-            self.known.note(slot, key, at);
-        }
-        Some(at)
     }
 
     pub fn count_outcome(&mut self, site: &str, hour: Hour, outcome: Outcome, count: u64) {
@@ -399,12 +365,12 @@ impl Trends {
 }
 
 impl Waiting {
-    fn push(&mut self, slot: u32, addend: Addend, places: [Option<u32>; Dimension::ALL.len()]) {
+    fn push(&mut self, slot: u32, addend: Addend, places: [u32; Dimension::ALL.len()]) {
         // Never more than `WAITING_MAX`.
         self.slots.push((slot, self.addends.len() as u32));
         self.addends.push(addend);
         for (cells, at) in self.cells.iter_mut().zip(places) {
-            cells.push(at.unwrap_or(NO_CELL));
+            cells.push(at);
         }
     }
 
@@ -414,9 +380,20 @@ impl Waiting {
         // Rows of one site together, as they came.
         slots.sort_unstable();
         let mut grown = 0;
+        // Where cells take more room than the nearest caches have, each is asked for before its turn.
+        let ahead = if cells.len() > CELLS_NEAR { AHEAD } else { usize::MAX };
         for (dimension, places) in Dimension::ALL.into_iter().zip(places) {
-            for (_, row) in &*slots {
-                let Some(at) = places.get(*row as usize).filter(|at| **at != NO_CELL) else { continue };
+            let cell_of = |number: usize| slots.get(number).and_then(|(_, row)| places.get(*row as usize)).filter(|at| **at != NO_CELL);
+            for (number, (_, row)) in slots.iter().enumerate() {
+                if let Some(cell) = cell_of(number.saturating_add(ahead)).and_then(|at| cells.get(*at as usize)) {
+                    ahead::fetch(&cell.interactions);
+                    ahead::fetch(&cell.visitors);
+                }
+                // Its sketch, once the cell itself is near.
+                if let Some(Cell { visitors: Visitors::Many(sketch), .. }) = cell_of(number.saturating_add(ahead / 2)).and_then(|at| cells.get(*at as usize)) {
+                    ahead::fetch(&**sketch);
+                }
+                let Some(at) = cell_of(number) else { continue };
                 let (Some(cell), Some(addend)) = (cells.get_mut(*at as usize), addends.get(*row as usize)) else { continue };
                 if dimension == Dimension::Outcome {
                     cell.interactions += 1;
@@ -429,50 +406,6 @@ impl Waiting {
         slots.clear();
         addends.clear();
         grown
-    }
-}
-
-impl Known {
-    fn slot(&mut self, key: (u64, u16, Hour)) -> u32 {
-        if let Some((last, slot)) = self.last
-            && last == key
-        {
-            return slot;
-        }
-        if self.count + self.slots.len() > KNOWN_MAX {
-            self.clear();
-        }
-        let Self { slots, first, cells, .. } = self;
-        let slot = *slots.entry(key).or_insert_with(|| {
-            cells.push(HashTable::new());
-            // Fewer than `KNOWN_MAX`.
-            *first + (cells.len() - 1) as u32
-        });
-        self.last = Some((key, slot));
-        slot
-    }
-
-    fn find(&self, slot: u32, key: u64) -> Option<u32> {
-        let cells = self.cells.get(slot.checked_sub(self.first)? as usize)?;
-        cells.find(self.hasher.hash_one(key), |place| place.key() == key).map(|place| place.at())
-    }
-
-    /// Notes where the cell of `key` is, which was not found; but for a slot that is not known any more.
-    fn note(&mut self, slot: u32, key: u64, at: u32) {
-        let Self { first, cells, hasher, count, .. } = self;
-        let cells = slot.checked_sub(*first).and_then(|at| cells.get_mut(at as usize));
-        if let (Some(cells), Some(place)) = (cells, Place::of(key, at)) {
-            cells.insert_unique(hasher.hash_one(key), place, |place| hasher.hash_one(place.key()));
-            *count += 1;
-        }
-    }
-
-    fn clear(&mut self) {
-        self.first += self.cells.len() as u32;
-        self.slots.clear();
-        self.last = None;
-        self.cells.clear();
-        self.count = 0;
     }
 }
 
