@@ -7,7 +7,7 @@
 #![expect(clippy::disallowed_types, reason = "addresses to listen on and proxies to trust are the operator's, not a visitor's")]
 
 use crate::hit::field::{ConsentMode, Durability, GpcMode, IdentityMode, ServerBasis, WithoutConsent};
-use crate::hit::site::{Site, SiteKey};
+use crate::hit::site::{Origins, Site, SiteKey};
 use crate::lake::retain::INTERACTIONS_KEEP_MAX_SECONDS;
 use crate::lake::store;
 use ipnet::IpNet;
@@ -566,7 +566,7 @@ fn site_key(value: &DeValue<'_>) -> Parsed<SiteKey> {
     SiteKey::parse(&key).filter(|_| key.bytes().any(|byte| byte != b'-')).ok_or_else(cure)
 }
 
-fn origins(value: &DeValue<'_>) -> Parsed<Vec<String>> {
+fn origins(value: &DeValue<'_>) -> Parsed<Origins> {
     let cure = |origin: &str| format!("write origins such as \"https://shop.example\", without a path; \"{origin}\" is none");
     let mut origins = texts(value)?;
     for origin in &mut origins {
@@ -577,7 +577,7 @@ fn origins(value: &DeValue<'_>) -> Parsed<Vec<String>> {
         }
         *origin = url.origin().ascii_serialization();
     }
-    Ok(origins)
+    Ok(Origins::new(&origins))
 }
 
 fn page(value: &DeValue<'_>) -> Parsed<String> {
@@ -665,7 +665,7 @@ interactions_keep = "760d"
             "x",
         )
         .unwrap();
-        assert_eq!(config.sites[0].origins, ["https://shop.example"]);
+        assert!(config.sites[0].origins.iter().eq(["https://shop.example"]));
         assert_eq!(config.durability.name(), "process");
         assert!(config.tls.is_some() && config.geo_database.is_some());
     }

@@ -306,7 +306,7 @@ impl Reading<'_> {
                 log_line::Line::NoPage => Ended::NoPage,
                 log_line::Line::Malformed(part) => Ended::Malformed(format!("{part} cannot be read")),
                 log_line::Line::Page(page) => {
-                    let origin = self.site.origins.first().map(String::as_str);
+                    let origin = self.site.origins.iter().next();
                     let mut draft = log_line::draft(&page, self.site.key.as_str(), origin, arena);
                     draft.event_id = Some(own_id);
                     self.weigh(draft, page.address, page.user_agent, Channel::Log, now, frames)

@@ -7,6 +7,7 @@
 use super::field::{ConsentMode, GpcMode, IdentityMode, ServerBasis, WithoutConsent};
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -43,14 +44,39 @@ impl fmt::Display for SiteKey {
 /// alone: settings refuse it.
 pub const UNKNOWN_SITE: &str = "-";
 
+/// The origins of a site: `scheme://host[:port]`, lower case. They lie side by side, so that a hit for one of
+/// thousands of sites waits for one place in memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origins(Box<str>);
+
+impl Origins {
+    /// In no origin is a blank (RFC 6454 §6.1).
+    pub fn new(all: &[String]) -> Self {
+        Self(all.join(" ").into())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.split(' ').filter(|origin| !origin.is_empty())
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, with blanks between.
+    pub const fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
 /// A site and what its client agreed to. Meanings and defaults stand in the table of settings.
 #[derive(Debug, Clone)]
 pub struct Site {
     pub key: SiteKey,
     pub name: String,
     pub aliases: Vec<String>,
-    /// `scheme://host[:port]`, lower case; none = any page may send.
-    pub origins: Vec<String>,
+    /// None = any page may send.
+    pub origins: Origins,
     pub privacy_policy: String,
     pub contact: String,
     pub secret_sha256: Option<[u8; 32]>,
@@ -98,28 +124,30 @@ impl Site {
 #[derive(Debug, Default)]
 pub struct Sites {
     all: Vec<Arc<Site>>,
-    by_key: HashMap<Arc<str>, usize>,
+    by_key: HashMap<Name, usize>,
     by_alias: HashMap<Arc<str>, usize>,
 }
 
 impl Sites {
     pub fn new(all: Vec<Site>) -> Self {
         let all: Vec<Arc<Site>> = all.into_iter().map(Arc::new).collect();
-        let by_key = all.iter().enumerate().map(|(at, site)| (site.key.0.clone(), at)).collect();
+        let by_key = all.iter().enumerate().filter_map(|(at, site)| Some((Name::of(site.key.as_str())?, at))).collect();
         let aliases = |(at, site): (usize, &Arc<Site>)| site.aliases.iter().map(|alias| (alias.as_str().into(), at)).collect::<Vec<_>>();
         let by_alias = all.iter().enumerate().flat_map(aliases).collect();
         Self { all, by_key, by_alias }
     }
 
     pub fn find(&self, key: &str) -> Option<(usize, &Arc<Site>)> {
-        let at = *self.by_key.get(key)?;
+        let at = *self.by_key.get(&Name::of(key)?)?;
         self.all.get(at).map(|site| (at, site))
     }
 
     /// The site of a key, or of one of the names under which foreign trackers know it.
     pub fn find_by_any_name(&self, name: &str) -> Option<(usize, &Arc<Site>)> {
-        let at = *self.by_key.get(name).or_else(|| self.by_alias.get(name))?;
-        self.all.get(at).map(|site| (at, site))
+        self.find(name).or_else(|| {
+            let at = *self.by_alias.get(name)?;
+            self.all.get(at).map(|site| (at, site))
+        })
     }
 
     pub fn at(&self, index: usize) -> Option<&Arc<Site>> {
@@ -135,9 +163,31 @@ impl Sites {
     }
 }
 
+/// A key as it lies in the table: of thousands each look-up waits for one place in memory.
+#[derive(Debug, PartialEq, Eq)]
+struct Name {
+    bytes: [u8; SiteKey::LENGTH_MAX],
+    length: usize,
+}
+
+impl Name {
+    /// `None` for what is too long to be a key.
+    fn of(text: &str) -> Option<Self> {
+        let mut bytes = [0; SiteKey::LENGTH_MAX];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { bytes, length: text.len() })
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.bytes.get(..self.length).unwrap_or_default());
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Site, SiteKey};
+    use super::{Origins, Site, SiteKey, Sites};
     use crate::hit::field::{ConsentMode, GpcMode, IdentityMode, ServerBasis, WithoutConsent};
 
     impl Site {
@@ -147,7 +197,7 @@ mod tests {
                 key: SiteKey::parse("acme").unwrap(),
                 name: String::new(),
                 aliases: vec![],
-                origins: vec![],
+                origins: Origins::default(),
                 privacy_policy: String::new(),
                 contact: String::new(),
                 secret_sha256: None,
@@ -171,6 +221,27 @@ mod tests {
                 trends_keep_seconds: 5 * 366 * 86_400,
             }
         }
+    }
+
+    #[test]
+    fn a_site_is_found_by_its_key_or_an_alias() {
+        let longest = "x".repeat(32);
+        let site = |key: &str, alias: &str| Site { key: SiteKey::parse(key).unwrap(), aliases: vec![alias.to_owned()], ..Site::sample() };
+        let sites = Sites::new(vec![site("a", "7"), site("ab", "a name of another tracker, longer than any key"), site(&longest, "ab")]);
+        let index_of = |name: &str| sites.find_by_any_name(name).map(|(at, _)| at);
+        assert_eq!(["a", "ab", &longest, "7", "a name of another tracker, longer than any key"].map(index_of), [Some(0), Some(1), Some(2), Some(0), Some(1)]);
+        assert_eq!(["", "b", "a\0", &format!("{longest}x")].map(index_of), [None; 4]);
+        assert!(sites.find("7").is_none() && sites.find(&longest).is_some());
+    }
+
+    #[test]
+    fn origins_are_those_that_were_named() {
+        let named = ["https://shop.example".to_owned(), "http://localhost:8080".to_owned()];
+        let site = Site { origins: Origins::new(&named), ..Site::sample() };
+        assert!(site.origins.iter().eq(&named));
+        assert!(site.owns_origin("https://SHOP.example") && site.owns_origin("http://localhost:8080") && !site.owns_origin("https://shop.example http://localhost:8080"));
+        assert!(site.owns_host("localhost") && !site.owns_host("example") && !site.owns_host(""));
+        assert!(Origins::new(&[]).is_empty() && Site::sample().owns_origin("https://any.example"));
     }
 
     #[test]

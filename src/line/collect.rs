@@ -19,6 +19,7 @@ use crate::hit::scrubbed::Scrubbed;
 use crate::hit::site::{Site, SiteKey, Sites, UNKNOWN_SITE};
 use crate::rules::agent::Classifier;
 use crate::rules::agent_cache::AgentCache;
+use crate::rules::ahead;
 use crate::rules::cookies::{self, Change, Findings};
 use crate::rules::echo::Echo;
 use crate::rules::gate::{self, Facts, Interaction};
@@ -102,6 +103,7 @@ impl Judge {
         let Some((index, site)) = hit.draft.site.and_then(|name| book.sites.find_by_any_name(name)) else {
             return then(Weighed { site: None, kept: Err(Reason::UnknownSite), changes: Vec::new() });
         };
+        bring_near(site);
         // The snapshot is this worker's own: no lock is taken where nothing changed.
         if suppressions.has_changed().unwrap_or(false) {
             *suppressed = suppressions.borrow_and_update().clone();
@@ -129,6 +131,17 @@ impl Judge {
     pub const fn rates(&self) -> [Rate; 4] {
         let [urls, texts] = self.memory.rates();
         [self.places.rate(), self.agents.rate(), urls, texts]
+    }
+}
+
+/// One of thousands of sites lies in no cache: all of it that a hit asks for is fetched at once.
+fn bring_near(site: &Site) {
+    ahead::fetch(&site.key);
+    ahead::fetch(&site.origins);
+    ahead::fetch(&site.late_max_seconds);
+    ahead::fetch(&site.identity);
+    if let Some(first) = site.origins.as_bytes().first() {
+        ahead::fetch(first);
     }
 }
 
