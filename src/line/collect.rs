@@ -373,7 +373,7 @@ fn judge<'a>(
         echo,
         memory,
         removed,
-        draft: hit.draft,
+        draft: &hit.draft,
     };
     (Ok(Kept { interaction: gate::mint(facts, arena), own_id: sought, person }), changes)
 }

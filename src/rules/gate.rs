@@ -18,16 +18,19 @@ use crate::hit::record::{Number, Record, Text};
 use crate::hit::scrubbed::Scrubbed;
 use crate::hit::site::Site;
 use bumpalo::Bump;
+use bumpalo::boxed::Box;
 use std::borrow::Cow;
 
 /// One interaction that may be kept. Private inside: what is in here passed the gate.
-pub struct Interaction<'a>(Record<'a>);
+///
+/// It stays where it was made: moved, each of its 600 bytes would be copied at every step.
+pub struct Interaction<'a>(Box<'a, Record<'a>>);
 
 /// All that the gate makes a row of.
-pub struct Facts<'a> {
+pub struct Facts<'f, 'a> {
     pub site: &'a Site,
     pub grounds: Grounds,
-    pub draft: Draft<'a>,
+    pub draft: &'f Draft<'a>,
     pub protocol: Protocol,
     pub channel: Channel,
     pub received_at: Moment,
@@ -50,8 +53,8 @@ pub struct Facts<'a> {
 }
 
 /// Mints a row.
-pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
-    let (draft, memory) = (&facts.draft, facts.memory);
+pub fn mint<'a>(facts: Facts<'_, 'a>, arena: &'a Bump) -> Interaction<'a> {
+    let (draft, memory) = (facts.draft, facts.memory);
     let from_header = || std::str::from_utf8(facts.referer).ok().filter(|text| !text.is_empty());
     let raw_page = draft.page_url.or_else(from_header);
     let mut scrubbed = facts.removed;
@@ -79,34 +82,30 @@ pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
         None => "",
     };
     let mut texts = [""; Text::COUNT];
-    for (column, value) in [
-        (Text::Site, facts.site.key.as_str()),
-        (Text::EventId, facts.event_id),
-        (Text::Event, given(event).unwrap_or("page_view")),
-        (Text::PageUrl, page.url),
-        (Text::PageHost, page.host),
-        (Text::PagePath, page.path),
-        (Text::PageTitle, page_title),
-        (Text::ReferrerUrl, referrer.url),
-        (Text::ReferrerHost, referrer.host),
-        (Text::SourceName, source_name),
-        (Text::UtmSource, utm_source),
-        (Text::UtmMedium, utm_medium),
-        (Text::UtmCampaign, utm_campaign),
-        (Text::UtmTerm, utm_term),
-        (Text::UtmContent, utm_content),
-        (Text::TargetUrl, target.url),
-        (Text::TargetHost, target.host),
-        (Text::Element, element),
-        (Text::Network, facts.place.network.as_deref().unwrap_or("")),
-        (Text::Browser, facts.agent.browser.as_deref().unwrap_or("")),
-        (Text::BrowserVersion, facts.agent.browser_version.as_deref().unwrap_or("")),
-        (Text::Os, facts.agent.os.as_deref().unwrap_or("")),
-        (Text::OsVersion, facts.agent.os_version.as_deref().unwrap_or("")),
-        (Text::Language, language(draft.language.or(facts.accept_language))),
-    ] {
-        texts[column as usize] = value;
-    }
+    texts[Text::Site as usize] = facts.site.key.as_str();
+    texts[Text::EventId as usize] = facts.event_id;
+    texts[Text::Event as usize] = given(event).unwrap_or("page_view");
+    texts[Text::PageUrl as usize] = page.url;
+    texts[Text::PageHost as usize] = page.host;
+    texts[Text::PagePath as usize] = page.path;
+    texts[Text::PageTitle as usize] = page_title;
+    texts[Text::ReferrerUrl as usize] = referrer.url;
+    texts[Text::ReferrerHost as usize] = referrer.host;
+    texts[Text::SourceName as usize] = source_name;
+    texts[Text::UtmSource as usize] = utm_source;
+    texts[Text::UtmMedium as usize] = utm_medium;
+    texts[Text::UtmCampaign as usize] = utm_campaign;
+    texts[Text::UtmTerm as usize] = utm_term;
+    texts[Text::UtmContent as usize] = utm_content;
+    texts[Text::TargetUrl as usize] = target.url;
+    texts[Text::TargetHost as usize] = target.host;
+    texts[Text::Element as usize] = element;
+    texts[Text::Network as usize] = facts.place.network.as_deref().unwrap_or("");
+    texts[Text::Browser as usize] = facts.agent.browser.as_deref().unwrap_or("");
+    texts[Text::BrowserVersion as usize] = facts.agent.browser_version.as_deref().unwrap_or("");
+    texts[Text::Os as usize] = facts.agent.os.as_deref().unwrap_or("");
+    texts[Text::OsVersion as usize] = facts.agent.os_version.as_deref().unwrap_or("");
+    texts[Text::Language as usize] = language(draft.language.or(facts.accept_language));
     let mut numbers = [None; Number::COUNT];
     for (column, value, most) in [
         (Number::EngagedMs, draft.engaged_ms, 86_400_000),
@@ -117,7 +116,7 @@ pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
         numbers[column as usize] = value.map(|value| value.clamp(0, most));
     }
 
-    Interaction(Record {
+    let record = Record {
         received_at: facts.received_at,
         occurred_at: facts.occurred_at,
         texts,
@@ -137,12 +136,13 @@ pub fn mint<'a>(facts: Facts<'a>, arena: &'a Bump) -> Interaction<'a> {
         protocol: facts.protocol,
         properties,
         scrubbed,
-    })
+    };
+    Interaction(Box::new_in(record, arena))
 }
 
 impl<'a> Interaction<'a> {
     /// Looks at the row.
-    pub const fn record(&self) -> &Record<'a> {
+    pub fn record(&self) -> &Record<'a> {
         &self.0
     }
 }

@@ -14,6 +14,8 @@ use serde_json::value::RawValue;
 use std::fmt;
 
 /// Reads a query string.
+// A draft of 370 bytes would be copied on its way out.
+#[inline(always)]
 pub fn from_query<'a>(query: &'a str, arena: &'a Bump) -> Draft<'a> {
     let mut draft = Draft::default();
     for (name, value) in percent::parameters(query, arena) {
