@@ -194,6 +194,7 @@ pub mod rules {
     pub mod percent;
     pub mod names;
     pub mod numbers;
+    pub mod marks;
     pub mod words;
 }
 

@@ -42,6 +42,7 @@ pub mod rules {
     pub mod percent;
     pub mod names;
     pub mod numbers;
+    pub mod marks;
     pub mod words;
 }
 

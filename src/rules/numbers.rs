@@ -6,6 +6,7 @@
 //! between two of them); a number that could as well be an order's is a telephone number only where a
 //! word before it says so.
 
+use super::marks::{self, Marks};
 use crate::hit::scrubbed::Kind;
 
 /// Where a text stands, as far as it changes what a number means.
@@ -44,24 +45,16 @@ pub fn number(input: &str, at: usize, is_glued: bool, place: Place) -> Option<(u
     found.map(|(length, kind)| (at + length, kind))
 }
 
-/// Whether a number may stand anywhere in a text of ASCII that stands for no other: seven bytes side by side of which
-/// none is a letter, if only the four digits and three dots of an address. Right behind a letter digits are a card
-/// (twelve) or an address (`v10.0.0.1`) at most: there they are counted from -5 on, and a sign makes it two at least.
-pub fn may_stand_in(bytes: &[u8]) -> bool {
-    let (mut size, mut longest) = (0, 0);
-    for byte in bytes {
-        size += 1;
-        if byte.is_ascii_alphabetic() {
-            size = BEHIND_A_LETTER;
-        } else if !byte.is_ascii_digit() {
-            size = size.max(2);
-        }
-        longest = size.max(longest);
-    }
-    longest >= PHONE_DIGITS_MIN as i32
+/// Whether a number may stand in a window of a text of ASCII that stands for no other; `begins`: nothing stands before
+/// it. It takes seven bytes side by side of which none is a letter, if only the four digits and three dots of an
+/// address. Right behind a letter digits are a card (twelve) or an address (`v10.0.0.1`) at most: a sign, and five more.
+/// `marks::along` is to hold twelve together.
+pub fn may_stand_in(marks: Marks, begins: bool) -> bool {
+    let others = marks.all & !marks.letters;
+    let behind_a_sign = marks::rows(others, PHONE_DIGITS_MIN as u32 - 2) >> 1;
+    let is_long = marks::rows(others, CARD_DIGITS_MIN as u32) | (others & !marks.digits & behind_a_sign);
+    is_long != 0 || (begins && marks::rows(others, PHONE_DIGITS_MIN as u32) & 1 == 1)
 }
-
-const BEHIND_A_LETTER: i32 = PHONE_DIGITS_MIN as i32 - CARD_DIGITS_MIN as i32;
 
 /// Fewer digits than any pattern has, and a letter, a plain sign or nothing behind them: most numbers.
 fn is_short(rest: &[u8]) -> bool {
@@ -496,8 +489,27 @@ const FILLERS: [&str; 12] = ["at", "back", "is", "me", "no", "now", "nr", "numbe
 
 #[cfg(test)]
 mod tests {
-    use super::{Place, ZEROS, digit, number, plus};
+    use super::{Place, ZEROS, digit, may_stand_in, number, plus};
     use crate::hit::scrubbed::Kind;
+    use crate::rules::marks;
+    use proptest::prelude::*;
+
+    /// By counting: right behind a letter from -5 on, and a sign makes it two at least.
+    fn counted(bytes: &[u8]) -> bool {
+        let mut size = 0;
+        bytes.iter().any(|byte| {
+            size = if byte.is_ascii_alphabetic() { -5 } else if byte.is_ascii_digit() { size + 1 } else { (size + 1).max(2) };
+            size >= 7
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_may_stand_where_counting_says_so(text in "[0-9a]{0,20}|[0-9.a-]{0,90}|[a-z ]{0,70}[0-9-]{4,14}[a-z]{0,90}") {
+            let may_stand = marks::along(text.as_bytes(), 20).fold(false, |may_stand, (from, marks)| may_stand | may_stand_in(marks, from == 0));
+            prop_assert_eq!(may_stand, counted(text.as_bytes()), "{}", text);
+        }
+    }
 
     #[test]
     fn digits_of_all_scripts() {

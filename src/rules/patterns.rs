@@ -7,6 +7,7 @@
 //! merely looks like a number is let be. Never changes a text: `rules::scrub` does.
 
 use super::names::{asks_for_a_credential, asks_for_a_person};
+use super::marks;
 use super::numbers::{self, Place};
 use super::words::{Word, word_of};
 use crate::hit::scrubbed::Kind;
@@ -127,15 +128,26 @@ impl Traits {
 
     pub fn of(text: &str) -> Self {
         let bytes = text.as_bytes();
-        let mut traits = bytes.iter().fold(0, |traits, byte| traits | TRAITS[usize::from(*byte)]);
-        // One dash alone is nothing.
-        if traits & Self::DASHES != 0 && !bytes.windows(2).any(|pair| pair == b"--") {
-            traits &= !Self::DASHES;
+        let (mut traits, mut may_be_number) = (0, false);
+        for (from, marks) in marks::along(bytes, RUN_LENGTH as usize) {
+            let token = marks.letters | marks.digits | marks.dashes | marks.joints;
+            for at in marks::places(marks.all & !token) {
+                traits |= bytes.get(from + at).map_or(0, |byte| TRAITS[usize::from(*byte)]);
+            }
+            may_be_number |= numbers::may_stand_in(marks, from == 0);
+            for (is_there, trait_) in [
+                (marks.digits != 0, Self::DIGIT),
+                (marks.capitals != 0, Self::CAPITAL),
+                (marks::rows(marks.dashes, 2) != 0, Self::DASHES),
+                (marks::rows(token, RUN_LENGTH) != 0, Self::RUN),
+            ] {
+                traits |= if is_there { trait_ } else { 0 };
+            }
         }
-        if traits & Self::DIGIT != 0 && (traits & (Self::WIDE | Self::ENCODED | Self::COLON) != 0 || numbers::may_stand_in(bytes)) {
+        if traits & Self::DIGIT != 0 && (traits & (Self::WIDE | Self::ENCODED | Self::COLON) != 0 || may_be_number) {
             traits |= Self::NUMBER;
         }
-        Self(if has_run(bytes) { traits | Self::RUN } else { traits })
+        Self(traits)
     }
 
     /// Whether the text has one of these.
@@ -149,19 +161,17 @@ impl Traits {
     }
 }
 
+/// Of bytes that are no letter, digit, dash, `_` or `.`.
 const TRAITS: [u16; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         table[byte] = match byte as u8 {
-            b'0'..=b'9' => Traits::DIGIT,
-            b'A'..=b'Z' => Traits::CAPITAL,
             b':' => Traits::COLON,
             b'/' | b'\\' => Traits::SLASH,
             b'%' | b'+' => Traits::ENCODED,
             b'@' => Traits::AT,
             b'=' | b'(' | b'&' => Traits::OTHER_SIGN,
-            b'-' => Traits::DASHES,
             b'?' => Traits::QUERY,
             b'#' => Traits::FRAGMENT,
             b';' => Traits::PARAMETER,
@@ -173,17 +183,7 @@ const TRAITS: [u16; 256] = {
     table
 };
 
-const RUN_LENGTH: usize = 20;
-
-/// Every run of so many bytes covers one of every so many places.
-fn has_run(bytes: &[u8]) -> bool {
-    let fits = |byte: &&u8| is_token_byte(**byte) || **byte == b'.';
-    let length_at = |at: usize| {
-        let (head, tail) = bytes.split_at_checked(at).unwrap_or_default();
-        head.iter().rev().take(RUN_LENGTH).take_while(fits).count() + tail.iter().take(RUN_LENGTH).take_while(fits).count()
-    };
-    (RUN_LENGTH - 1..bytes.len()).step_by(RUN_LENGTH).any(|at| fits(&&bytes[at]) && length_at(at) >= RUN_LENGTH)
-}
+const RUN_LENGTH: u32 = 20;
 
 /// What a byte may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
