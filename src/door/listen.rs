@@ -27,9 +27,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{Notify, watch};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Serves one worker's listener until `stop` says so; `true` where every connection had finished in time.
 pub async fn serve(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcceptor>, mut stop: watch::Receiver<bool>) -> bool {
@@ -41,6 +43,7 @@ pub async fn serve(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcc
         }
     };
     let pixels = Rc::new(Pixels::new(public, stop.clone()));
+    let tls = tls.map(|acceptor| Rc::new(Tls { acceptor, turns: Semaphore::new(1) }));
     let open = Rc::new(Open::default());
     let mut beat = tokio::time::interval(HEADER_DEADLINE);
     // Else a machine that slept would make up for it, and each connection would be taken for one that fell silent.
@@ -62,6 +65,8 @@ pub async fn serve(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcc
                         }
                         drop(open);
                     });
+                    // One for each turn: who came before is answered before the next is let in.
+                    tokio::task::yield_now().await;
                 }
                 Ok(_) => tracing::warn!(connections = CONNECTIONS_MAX, "a connection was turned away: too many are open"),
                 Err(error) => {
@@ -162,11 +167,34 @@ async fn converse(mut stream: impl Wire, peer: IpAddr, pixels: Rc<Pixels>) {
 }
 
 /// The same over TLS.
-async fn converse_over_tls(tls: TlsAcceptor, stream: tokio::net::TcpStream, peer: IpAddr, pixels: Rc<Pixels>) {
+async fn converse_over_tls(tls: Rc<Tls>, stream: TcpStream, peer: IpAddr, pixels: Rc<Pixels>) {
     // A handshake is many small writes.
     stream.goes_on();
     if let Ok(Ok(stream)) = tokio::time::timeout(HEADER_DEADLINE, tls.accept(stream)).await {
         converse(stream, peer, pixels).await;
+    }
+}
+
+/// One worker's TLS.
+struct Tls {
+    acceptor: TlsAcceptor,
+    turns: Semaphore,
+}
+
+impl Tls {
+    /// Shakes hands. The signature is 100 µs and more, the work of twenty hits: it is made when the client's first word
+    /// is there, and one for each turn of the worker, so that a crowd of new connections does not hold up those who
+    /// have asked already.
+    async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        stream.readable().await?;
+        let turn = self.turns.acquire().await;
+        let mut accepting = pin!(self.acceptor.accept(stream));
+        if let Poll::Ready(accepted) = futures::poll!(accepting.as_mut()) {
+            return accepted;
+        }
+        tokio::task::yield_now().await;
+        drop(turn);
+        accepting.await
     }
 }
 
@@ -246,8 +274,7 @@ async fn answer(public: &Public, request: Request<Incoming>, peer: IpAddr) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::{converse, converse_over_tls};
-    use tokio::net::TcpStream;
+    use super::{TcpStream, converse, converse_over_tls};
 
     fn size_of_future<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
         size_of::<F>()

@@ -28,3 +28,4 @@ mod server_events;
 mod settings;
 mod share;
 mod site_add;
+mod tls;

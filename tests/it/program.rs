@@ -363,8 +363,8 @@ impl Drop for Program {
 }
 
 /// One connection that is kept alive.
-pub struct Client {
-    stream: BufReader<TcpStream>,
+pub struct Client<S = TcpStream> {
+    stream: BufReader<S>,
 }
 
 /// An answer, byte for byte.
@@ -379,11 +379,27 @@ type Headers<'a> = &'a [(&'a str, &'a str)];
 
 impl Client {
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.set_write_timeout(Some(DEADLINE))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self::over(connected(address)?))
+    }
+}
+
+/// A connection that is not waited for without end.
+pub fn connected(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
+    Ok(stream)
+}
+
+impl<S: Read + Write> Client<S> {
+    pub fn over(stream: S) -> Self {
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// The connection itself, of which no byte of an answer is left to be read.
+    pub fn into_stream(self) -> S {
+        self.stream.into_inner()
     }
 
     pub fn get(&mut self, path: &str, headers: Headers<'_>) -> Answer {
