@@ -170,8 +170,8 @@ type Values = HashMap<Box<str>, u32>;
 #[derive(Default)]
 struct Waiting {
     addends: Vec<Addend>,
-    /// The slot of each row, and the row.
-    slots: Vec<(u32, u32)>,
+    /// The number of each row's site and hour, and the row.
+    site_hours: Vec<(u32, u32)>,
     /// The place of each row's cell, or `NO_CELL`.
     cells: [Vec<u32>; Dimension::ALL.len()],
 }
@@ -179,7 +179,7 @@ struct Waiting {
 /// Half of what `Option<u32>` takes.
 const NO_CELL: u32 = u32::MAX;
 
-/// 64 Ki rows: an addend of 16 bytes, 8 of a slot and 16 cells of 4 are 6 MiB. Of 1,000 sites some 60 rows each:
+/// 64 Ki rows: an addend of 16 bytes, 8 of its site's hour and 16 cells of 4 are 6 MiB. Of 1,000 sites some 60 rows each:
 /// their cells come from memory once in 60 rows.
 const WAITING_MAX: usize = 64 << 10;
 
@@ -233,25 +233,25 @@ impl Trends {
         if site == BEYOND || hour != record.received_at.hour() {
             return self.count_record(record);
         }
-        let slot = self.known.slot((ids.epoch, site, hour));
+        let site_hour = self.known.site_hour((ids.epoch, site, hour));
         // All are asked for at once, so that they answer together, while other things are counted.
         let sought = Dimension::ALL.map(|dimension| {
             let numbers = dimension.numbers(record, ids)?;
-            Some((self.known.seek(slot, dimension as u8, numbers), numbers.contains(&BEYOND)))
+            Some((self.known.seek(site_hour, dimension as u8, numbers), numbers.contains(&BEYOND)))
         });
         self.count_scrubbed(record);
         let addend = Addend::of(record);
         let mut places = [NO_CELL; Dimension::ALL.len()];
         for ((place, sought), dimension) in places.iter_mut().zip(sought).zip(Dimension::ALL) {
             let Some((wanted, is_beyond)) = sought else { continue };
-            let known = self.known.find(slot, wanted);
+            let known = self.known.find(site_hour, wanted);
             let Some(at) = known.or_else(|| self.look_up(record, dimension)) else { continue };
             if known.is_none() && !is_beyond {
-                self.known.note(slot, wanted, at);
+                self.known.note(site_hour, wanted, at);
             }
             *place = at;
         }
-        self.waiting.push(slot, addend, places);
+        self.waiting.push(site_hour, addend, places);
         let rows = self.waiting.addends.len();
         if rows >= WAITING_MAX || self.held + rows * ROW_GROWTH_MAX >= GROWN_MAX {
             self.held += self.waiting.settle(&mut self.cells);
@@ -365,9 +365,9 @@ impl Trends {
 }
 
 impl Waiting {
-    fn push(&mut self, slot: u32, addend: Addend, places: [u32; Dimension::ALL.len()]) {
+    fn push(&mut self, site_hour: u32, addend: Addend, places: [u32; Dimension::ALL.len()]) {
         // Never more than `WAITING_MAX`.
-        self.slots.push((slot, self.addends.len() as u32));
+        self.site_hours.push((site_hour, self.addends.len() as u32));
         self.addends.push(addend);
         for (cells, at) in self.cells.iter_mut().zip(places) {
             cells.push(at);
@@ -376,22 +376,24 @@ impl Waiting {
 
     /// Adds rows to their cells; by how many bytes those may have grown.
     fn settle(&mut self, cells: &mut [Cell]) -> usize {
-        let Self { addends, slots, cells: places } = self;
+        let Self { addends, site_hours, cells: places } = self;
         // Rows of one site together, as they came.
-        slots.sort_unstable();
+        site_hours.sort_unstable();
         let mut grown = 0;
         // Where cells take more room than the nearest caches have, each is asked for before its turn.
-        let ahead = if cells.len() > CELLS_NEAR { AHEAD } else { usize::MAX };
+        let asks_ahead = cells.len() > CELLS_NEAR;
         for (dimension, places) in Dimension::ALL.into_iter().zip(places) {
-            let cell_of = |number: usize| slots.get(number).and_then(|(_, row)| places.get(*row as usize)).filter(|at| **at != NO_CELL);
-            for (number, (_, row)) in slots.iter().enumerate() {
-                if let Some(cell) = cell_of(number.saturating_add(ahead)).and_then(|at| cells.get(*at as usize)) {
-                    ahead::fetch(&cell.interactions);
-                    ahead::fetch(&cell.visitors);
-                }
-                // Its sketch, once the cell itself is near.
-                if let Some(Cell { visitors: Visitors::Many(sketch), .. }) = cell_of(number.saturating_add(ahead / 2)).and_then(|at| cells.get(*at as usize)) {
-                    ahead::fetch(&**sketch);
+            let cell_of = |number: usize| site_hours.get(number).and_then(|(_, row)| places.get(*row as usize)).filter(|at| **at != NO_CELL);
+            for (number, (_, row)) in site_hours.iter().enumerate() {
+                if asks_ahead {
+                    if let Some(cell) = cell_of(number + AHEAD).and_then(|at| cells.get(*at as usize)) {
+                        ahead::fetch(&cell.interactions);
+                        ahead::fetch(&cell.visitors);
+                    }
+                    // Its sketch, once the cell itself is near.
+                    if let Some(Cell { visitors: Visitors::Many(sketch), .. }) = cell_of(number + AHEAD / 2).and_then(|at| cells.get(*at as usize)) {
+                        ahead::fetch(&**sketch);
+                    }
                 }
                 let Some(at) = cell_of(number) else { continue };
                 let (Some(cell), Some(addend)) = (cells.get_mut(*at as usize), addends.get(*row as usize)) else { continue };
@@ -403,7 +405,7 @@ impl Waiting {
             }
             places.clear();
         }
-        slots.clear();
+        site_hours.clear();
         addends.clear();
         grown
     }
