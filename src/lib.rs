@@ -97,7 +97,9 @@ pub mod line {
 pub mod lake {
     pub mod sketches;
     pub mod sql;
+    pub mod pool;
     pub mod schema;
+    pub mod runs;
     pub mod groups;
     pub mod few;
     pub mod days;

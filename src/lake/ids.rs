@@ -101,7 +101,7 @@ impl ByBytes {
 }
 
 /// The kind of number that DataFusion groups by fastest of those of sixteen bytes. Nobody counts with it.
-const NUMBER: DataType = DataType::Decimal128(38, 0);
+pub const NUMBER: DataType = DataType::Decimal128(38, 0);
 
 /// An id's digits to its bytes.
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -10,6 +10,8 @@ use super::columns::TableName;
 use super::groups;
 use super::functions;
 use super::ids;
+use super::pool::Pool;
+use super::runs;
 use super::schema::LakeSchema;
 use super::table::{Table, TableError};
 use super::texts;
@@ -21,7 +23,6 @@ use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
@@ -116,7 +117,7 @@ impl Session {
     fn empty(options: SessionOptions) -> Result<Self, SqlError> {
         let SessionOptions { memory_bytes, spill, spill_bytes_max, audience: _ } = options;
         let config = SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema(CATALOG, SCHEMA);
-        // The pool is shared out evenly, and who sorts has to hold a batch twice: 8,192 rows of 1 KiB are
+        // Half of the pool is shared out evenly, and who sorts has to hold a batch twice: 8,192 rows of 1 KiB are
         // 8 MiB. So a thread less, rather than a thread with less than 64 MiB.
         let threads = (memory_bytes >> 26).clamp(1, config.target_partitions().max(1));
         // Each sorting thread holds this back for merging what it spilled: an eighth of all at most.
@@ -126,11 +127,11 @@ impl Session {
             .with_mode(DiskManagerMode::Directories(vec![spill]))
             .with_max_temp_directory_size(spill_bytes_max);
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes)))
+            .with_memory_pool(Arc::new(Pool::new(memory_bytes)))
             .with_disk_manager_builder(disk)
             .build_arc()?;
         let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
-        let physical = texts::rules().into_iter().chain([groups::rule()]).collect();
+        let physical = texts::rules().into_iter().chain([groups::rule(), runs::rule()]).collect();
         let state = state.with_optimizer_rules(ids::rules()).with_physical_optimizer_rules(physical);
         let context = SessionContext::new_with_state(state.build());
         context.register_udaf(functions::visitors());
