@@ -99,10 +99,10 @@ pub mod lake {
     pub mod sql;
     pub mod pool;
     pub mod schema;
-    pub mod runs;
     pub mod groups;
     pub mod few;
     pub mod days;
+    pub mod runs;
     pub mod chosen;
     pub mod texts;
     pub mod suppressions;

@@ -119,7 +119,7 @@ fn minted(case: &Case, config: &Config, sources: &Sources, memory: &mut Memory) 
             may_share: true,
             identity: IdentityMode::None,
         },
-        draft,
+        draft: &draft,
         protocol: Protocol::Native,
         channel: Channel::Web,
         received_at: Moment(1_795_132_800_000_000),

@@ -1,6 +1,7 @@
-//! Owns how rows are counted whose groups are of texts: a text is hashed and compared where its view is met the first
-//! time; from there on its view has a number, and a row's group is found by its numbers, where DataFusion hashes and
-//! compares the texts of every row.
+//! Owns how rows are counted whose groups are of texts or of ids: a text is hashed and compared where its view is met the
+//! first time; from there on its view has a number, and a row's group is found by its numbers, where DataFusion hashes and
+//! compares the texts of every row. Of ids there are more than the processor's caches hold, and rows of one lie together:
+//! what is counted stays small, where DataFusion's table grows with all of them.
 //!
 //! Knows Arrow's view layout: rows that Parquet's dictionary gave the same text have the same view, for as long as the
 //! buffers behind the views are the same. Promises: right for any rows; where hardly any comes again it stops to look, as
@@ -8,9 +9,10 @@
 //! a partial aggregate may tell a group in several parts.
 
 use super::chosen::{Chosen, Source, evaluated};
+use super::{ids, runs};
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, StringViewBuilder};
 use arrow::buffer::{Buffer, NullBuffer};
-use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType};
+use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType};
 use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_plan::ExecutionPlan;
@@ -41,12 +43,14 @@ pub fn counted(whole: Arc<AggregateExec>, rows: Source, most: Most) -> Result<im
     }))
 }
 
-/// Whether its groups are of texts, and its aggregates take up little.
+/// Whether its groups are of texts or ids, and its aggregates take up little. Of ids it has to count each row: which ids
+/// there are DataFusion's table tells sooner, of the few rows that `lake::runs` leaves.
 pub fn applies(whole: &AggregateExec) -> bool {
     let schema = whole.input_schema();
     let keys: Result<Vec<DataType>> = whole.group_expr().expr().iter().map(|(key, _)| key.data_type(&schema)).collect();
     let is_small = |name: &str| matches!(name, "count" | "sum" | "min" | "max" | "avg");
-    keys.is_ok_and(|keys| keys.contains(&DataType::Utf8View) && keys.iter().all(is_numbered))
+    let pays = |keys: &[DataType]| if keys.contains(&ids::NUMBER) { !runs::applies(whole) } else { keys.contains(&DataType::Utf8View) };
+    keys.is_ok_and(|keys| pays(&keys) && keys.iter().all(is_numbered))
         && whole.aggr_expr().iter().all(|aggregate| is_small(aggregate.fun().name()) && aggregate.groups_accumulator_supported())
 }
 
@@ -190,12 +194,12 @@ struct Key {
 
 enum Known {
     Texts(Texts),
-    /// Numbers and times, by their bits. At null's place is 0.
-    Others { table: Table, values: Vec<i64> },
+    /// Numbers, times and ids, by their bits. At null's place is 0.
+    Others { table: Table, values: Vec<i128> },
 }
 
 fn is_numbered(kind: &DataType) -> bool {
-    matches!(kind, DataType::Utf8View | DataType::Date32 | DataType::Int32 | DataType::Int64)
+    *kind == ids::NUMBER || matches!(kind, DataType::Utf8View | DataType::Date32 | DataType::Int32 | DataType::Int64)
         || matches!(kind, DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _))
 }
 
@@ -208,6 +212,7 @@ macro_rules! of_kind {
             DataType::Int64 => $does!(Int64Type),
             DataType::Timestamp(TimeUnit::Microsecond, _) => $does!(TimestampMicrosecondType),
             DataType::Timestamp(TimeUnit::Nanosecond, _) => $does!(TimestampNanosecondType),
+            DataType::Decimal128(..) => $does!(Decimal128Type),
             other => return Err(internal_datafusion_err!("{other} is not numbered")),
         }
     };
@@ -232,7 +237,7 @@ impl Key {
     fn bytes(&self) -> usize {
         match &self.known {
             Known::Texts(texts) => texts.bytes.capacity() + texts.ends.capacity() * size_of::<(usize, usize)>() + texts.of_views.bytes(),
-            Known::Others { table, values } => table.bytes() + values.capacity() * size_of::<i64>(),
+            Known::Others { table, values } => table.bytes() + values.capacity() * size_of::<i128>(),
         }
     }
 
@@ -253,7 +258,7 @@ impl Key {
                 macro_rules! number {
                     ($kind:ty) => {{
                         let own = column.as_primitive::<$kind>().values();
-                        let bits = |row: usize| u128::from(i64::from(own[row]).cast_unsigned());
+                        let bits = |row: usize| i128::from(own[row]).cast_unsigned();
                         number_each(rows, nulls, bits, numbers, |row, value| match value {
                             Some(value) => table.number(value, || added(values, own[row].into())),
                             None => *null.get_or_insert_with(|| added(values, 0)),
@@ -290,7 +295,7 @@ impl Key {
     }
 }
 
-fn added(values: &mut Vec<i64>, value: i64) -> u32 {
+fn added(values: &mut Vec<i128>, value: i128) -> u32 {
     values.push(value);
     number_of(values.len() - 1)
 }

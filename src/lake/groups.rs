@@ -150,7 +150,9 @@ impl DisplayAs for Partial {
 #[cfg(test)]
 mod tests {
     use super::{InGroups, rule};
+    use crate::hit::field::Id;
     use crate::lake::few::Most;
+    use crate::lake::{ids, runs};
     use arrow::array::{Date32Array, Int32Array, RecordBatch, StringViewArray};
     use arrow::datatypes::{DataType, Field, Schema};
     use arrow::util::pretty::pretty_format_batches;
@@ -259,6 +261,49 @@ mod tests {
             }
             let distinct = "SELECT DISTINCT page, event FROM rows ORDER BY 1, 2";
             prop_assert_eq!(ask(&ours, distinct), ask(&theirs, distinct));
+        }
+    }
+
+    /// A visit, a page and a number.
+    type OfVisit = (Option<u8>, &'static str, Option<i32>);
+
+    fn session_of_visits(batches: &[Vec<OfVisit>], ours: Option<Most>) -> SessionContext {
+        let ours = ours.map(|most| [runs::rule(), Arc::new(InGroups(most)) as _]);
+        let rules = PhysicalOptimizer::new().rules.into_iter().chain(ours.into_iter().flatten()).collect();
+        let state = SessionStateBuilder::new().with_config(SessionConfig::new().with_target_partitions(2)).with_default_features();
+        let context = SessionContext::new_with_state(state.with_optimizer_rules(ids::rules()).with_physical_optimizer_rules(rules).build());
+        let fields = vec![ids::marked(Field::new("visit", DataType::Utf8View, true)), Field::new("page", DataType::Utf8View, false), Field::new("n", DataType::Int32, true)];
+        let schema = Arc::new(Schema::new(fields));
+        let batch = |rows: &Vec<OfVisit>| {
+            let visits: StringViewArray = rows.iter().map(|row| row.0.map(|visit| Id([visit; 16]).to_string())).collect();
+            let pages: StringViewArray = rows.iter().map(|row| Some(row.1)).collect();
+            let numbers: Int32Array = rows.iter().map(|row| row.2).collect();
+            RecordBatch::try_new(schema.clone(), vec![Arc::new(visits), Arc::new(pages), Arc::new(numbers)]).unwrap()
+        };
+        let table = MemTable::try_new(schema.clone(), vec![batches.iter().map(batch).collect(), Vec::new()]).unwrap();
+        context.register_table("rows", Arc::new(table)).unwrap();
+        context
+    }
+
+    proptest! {
+        #[test]
+        fn by_id_answers_are_those_of_datafusion(
+            batches in prop::collection::vec(prop::collection::vec((prop::option::weighted(0.9, any::<u8>().prop_map(|byte| byte % 5 * 51)), prop::sample::select(vec!["/a", "/products/of/ours/7"]), prop::option::of(-9..9)), 1..20), 1..4),
+            groups in 1..9_usize,
+        ) {
+            let (ours, theirs) = (session_of_visits(&batches, Some(Most { groups, bytes: 32 << 20 })), session_of_visits(&batches, None));
+            for (sql, is_counted_here) in [
+                ("SELECT visit, count(*), sum(n), avg(n) FROM rows GROUP BY visit ORDER BY 1", true),
+                ("SELECT visit, page, count(n) FILTER (WHERE n > 1), max(n) FROM rows WHERE page <> '/a' OR n > 0 GROUP BY 1, 2 ORDER BY 1, 2", true),
+                ("SELECT count(*) FROM (SELECT visit FROM rows GROUP BY visit HAVING sum(n) FILTER (WHERE page = '/a') < max(n))", true),
+                ("SELECT page, count(DISTINCT visit) FROM rows GROUP BY page ORDER BY 1", false),
+                ("SELECT visit, min(n), max(page) FROM rows GROUP BY visit ORDER BY 1", false),
+            ] {
+                let plan = ask(&ours, &format!("EXPLAIN {sql}"));
+                let is_by_bytes = plan.lines().any(|line| line.contains("ByFew") && line.contains("bytes_of_id"));
+                prop_assert_eq!((is_by_bytes, plan.contains("differs from the row before")), (is_counted_here, !is_counted_here), "{}", plan);
+                prop_assert_eq!(ask(&ours, sql), ask(&theirs, sql), "{}", sql);
+            }
         }
     }
 

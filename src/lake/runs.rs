@@ -8,7 +8,7 @@
 use super::ids;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, RecordBatch, StringViewArray};
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue, internal_datafusion_err};
@@ -53,6 +53,11 @@ impl PhysicalOptimizerRule for FirstOfRuns {
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+/// Whether rows are left out of those that an aggregate is of.
+pub fn applies(aggregate: &AggregateExec) -> bool {
+    Differs::asked_by(aggregate).is_some()
 }
 
 /// Whether a row differs from the one before it in any of these columns; or "yes" where it says so of nearly all.
@@ -129,8 +134,9 @@ impl fmt::Display for Differs {
 /// To leave out less than an eighth of the rows would spare less than it takes to move the others together.
 const FEW: usize = 8;
 
+/// Not times, which are another in nearly every row.
 fn is_compared(kind: &DataType) -> bool {
-    matches!(kind, DataType::Utf8View | DataType::Date32 | DataType::Int32 | DataType::Int64 | DataType::Timestamp(TimeUnit::Microsecond, _))
+    matches!(kind, DataType::Utf8View | DataType::Date32 | DataType::Int32 | DataType::Int64)
 }
 
 /// Which rows have what the row before them has; the first has none.
@@ -140,7 +146,6 @@ fn as_before(column: &ArrayRef) -> Result<BooleanBuffer> {
         DataType::Date32 => numbers_as_before::<Date32Type>(column),
         DataType::Int32 => numbers_as_before::<Int32Type>(column),
         DataType::Int64 => numbers_as_before::<Int64Type>(column),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => numbers_as_before::<TimestampMicrosecondType>(column),
         other => return Err(internal_datafusion_err!("rows are not compared by a column of {other}")),
     };
     let Some(there) = column.nulls() else { return Ok(values) };
@@ -245,12 +250,13 @@ mod tests {
     const ONCE: [&str; 6] = [
         "SELECT count(DISTINCT visit) FROM rows",
         "SELECT source, day, count(DISTINCT visit) FROM rows GROUP BY 1, 2 ORDER BY 1, 2",
-        "SELECT visit, min(day), max(at) FROM rows GROUP BY visit ORDER BY 1",
-        "SELECT visit, min(at) FILTER (WHERE source = 'search') FROM rows WHERE n > 1 GROUP BY visit ORDER BY 1",
+        "SELECT visit, min(day), max(n) FROM rows GROUP BY visit ORDER BY 1",
+        "SELECT visit, min(n) FILTER (WHERE source = 'search') FROM rows WHERE n > 1 GROUP BY visit ORDER BY 1",
         "SELECT DISTINCT visit, n + 1, upper(source) FROM rows ORDER BY 1, 2, 3",
-        "SELECT date_trunc('month', at), count(DISTINCT visit) FROM rows GROUP BY 1 ORDER BY 1",
+        "SELECT date_trunc('month', day), count(DISTINCT visit) FROM rows GROUP BY 1 ORDER BY 1",
     ];
-    const OF_EACH: [&str; 4] = [
+    const OF_EACH: [&str; 5] = [
+        "SELECT visit, min(at) FROM rows GROUP BY visit ORDER BY 1",
         "SELECT visit, count(*), min(n) FROM rows GROUP BY visit ORDER BY 1",
         "SELECT visit, sum(n) FROM rows GROUP BY visit ORDER BY 1",
         "SELECT source, count(*) FROM rows GROUP BY source ORDER BY 1",
@@ -276,13 +282,12 @@ mod tests {
 
         #[test]
         fn a_row_is_as_before_in_every_column(rows in rows(), shares: bool) {
-            for (at, column) in batch(&rows, shares).columns().iter().enumerate() {
+            for (at, column) in batch(&rows, shares).columns().iter().take(4).enumerate() {
                 let alike = |left: &Row, right: &Row| match at {
                     0 => left.0 == right.0,
                     1 => left.1 == right.1,
                     2 => left.2 == right.2,
-                    3 => left.3 == right.3,
-                    _ => left.4 == right.4,
+                    _ => left.3 == right.3,
                 };
                 let expected: Vec<bool> = (0..rows.len()).map(|row| row > 0 && alike(&rows[row - 1], &rows[row])).collect();
                 prop_assert_eq!(as_before(column).unwrap().iter().collect::<Vec<_>>(), expected);

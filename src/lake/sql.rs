@@ -131,7 +131,7 @@ impl Session {
             .with_disk_manager_builder(disk)
             .build_arc()?;
         let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
-        let physical = texts::rules().into_iter().chain([groups::rule(), runs::rule()]).collect();
+        let physical = texts::rules().into_iter().chain([runs::rule(), groups::rule()]).collect();
         let state = state.with_optimizer_rules(ids::rules()).with_physical_optimizer_rules(physical);
         let context = SessionContext::new_with_state(state.build());
         context.register_udaf(functions::visitors());

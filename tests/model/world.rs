@@ -441,7 +441,7 @@ pub fn write(hit: &Hit<'_>, group: &mut Vec<u8>) {
             may_share: true,
             identity: IdentityMode::Daily,
         },
-        draft: Draft { page_url: Some(hit.page), page_title: Some("A page with a title for jane@example.org and 203.0.113.77"), ..Draft::default() },
+        draft: &Draft { page_url: Some(hit.page), page_title: Some("A page with a title for jane@example.org and 203.0.113.77"), ..Draft::default() },
         protocol: Protocol::Native,
         channel: Channel::Web,
         received_at: hit.received_at,
