@@ -3,7 +3,6 @@
 //! Promises: holds the compressed columns of one row group and one batch of rows; a column that an older
 //! version did not write is null. Never reads a file whole.
 
-use super::store::SMALL_BYTES;
 use arrow::array::{ArrayRef, AsArray, StringArray, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
@@ -58,7 +57,7 @@ impl AsyncFileReader for StoredFile {
 
 /// Read at once from a file's end: 44 columns of some 100 bytes in each of 8 row groups are 35 KiB.
 /// So a footer is a small read (`store`).
-pub const FOOTER_BYTES: usize = SMALL_BYTES;
+pub const FOOTER_BYTES: usize = 64 << 10;
 
 /// Rows of a file in the table's own schema: a column that an older version did not write is null.
 pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {

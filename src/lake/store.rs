@@ -14,7 +14,7 @@ use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions,
+    Attributes, CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 use std::fmt;
@@ -83,8 +83,9 @@ pub fn open_table_folder(folder: &std::path::Path) -> std::result::Result<TableF
     Ok(TableFolder { files, root: Arc::new(Durable(LocalFileSystem::new())), url })
 }
 
-/// As much as is read at once, where it is asked for.
-pub const SMALL_BYTES: usize = 64 << 10;
+/// As much as is read at once, where it is asked for: bloom filters of a row group's visitors are 64 or 128 KiB, each
+/// with a head of some bytes.
+const SMALL_BYTES: usize = 129 << 10;
 
 /// A local store whose writes are durable when they return.
 #[derive(Debug)]
@@ -156,7 +157,33 @@ fn failed(source: io::Error) -> object_store::Error {
     object_store::Error::Generic { store: "durable", source: Box::new(source) }
 }
 
+/// Whether nothing else is asked than a range.
+fn is_of_range_alone(options: &GetOptions) -> bool {
+    let GetOptions { if_match, if_none_match, if_modified_since, if_unmodified_since, range: _, version, head, extensions: _ } = options;
+    let times = [if_modified_since, if_unmodified_since];
+    !head && [if_match, if_none_match, version].into_iter().all(Option::is_none) && times.into_iter().all(Option::is_none)
+}
+
+/// A range's bytes, which are there.
+fn read_here(file: &File, range: &Range<u64>) -> Result<GetResultPayload> {
+    let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, range.start).map_err(failed)?;
+    Ok(GetResultPayload::Stream(futures::stream::once(std::future::ready(Ok(bytes.into()))).boxed()))
+}
+
 impl Durable {
+    /// A range of a file. `None` where it is not all there: what that means the local store says.
+    fn part(&self, location: &Path, range: &Range<u64>) -> Result<Option<GetResult>> {
+        let Ok(file) = File::open(self.0.path_to_filesystem(location)?) else { return Ok(None) };
+        let about = file.metadata().map_err(failed)?;
+        if !about.is_file() || range.start >= range.end || range.end > about.len() {
+            return Ok(None);
+        }
+        let last_modified = about.modified().map_err(failed)?.into();
+        let meta = ObjectMeta { location: location.clone(), last_modified, size: about.len(), e_tag: None, version: None };
+        Ok(Some(GetResult { payload: read_here(&file, range)?, meta, range: range.clone(), attributes: Attributes::new() }))
+    }
+
     /// Syncs a file and the two directories above it, the ones that a commit may have made.
     fn sync(&self, location: &Path) -> Result<()> {
         let file = self.0.path_to_filesystem(location)?;
@@ -216,9 +243,16 @@ impl ObjectStore for Durable {
         Ok(Box::new(DurableUpload { upload, store: Self(self.0.clone()), location: location.clone() }))
     }
 
-    /// What is small is read here and now: to have another thread read it, and be woken by that, takes longer. A commit
-    /// of the log, a footer and a bloom filter are small.
+    /// What is small is read here and now: to have another thread open it, and one read it, and be woken by each, takes
+    /// longer. A commit of the log, a footer and a bloom filter are small.
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        if let Some(GetRange::Bounded(range)) = &options.range
+            && is_of_range_alone(&options)
+            && range.end.saturating_sub(range.start) <= SMALL_BYTES as u64
+            && let Some(part) = self.part(location, range)?
+        {
+            return Ok(part);
+        }
         let head = options.head;
         let mut found = self.0.get_opts(location, options).await?;
         let length = usize::try_from(found.range.end - found.range.start).unwrap_or(usize::MAX);
@@ -226,9 +260,7 @@ impl ObjectStore for Durable {
             && !head
             && length <= SMALL_BYTES
         {
-            let mut bytes = vec![0; length];
-            file.read_exact_at(&mut bytes, found.range.start).map_err(failed)?;
-            found.payload = GetResultPayload::Stream(futures::stream::once(std::future::ready(Ok(bytes.into()))).boxed());
+            found.payload = read_here(file, &found.range)?;
         }
         Ok(found)
     }
@@ -270,8 +302,8 @@ impl ObjectStore for Durable {
 
 #[cfg(test)]
 mod tests {
-    use super::{SMALL_BYTES, folder_of, make_table_folder, open_table_folder, sweep_unfinished};
-    use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
+    use super::{LocalFileSystem, SMALL_BYTES, folder_of, make_table_folder, open_table_folder, sweep_unfinished};
+    use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 
     #[tokio::test]
     async fn a_put_makes_folders_writes_over_or_refuses_and_leaves_nothing_beside() {
@@ -293,6 +325,17 @@ mod tests {
             assert_eq!(store.get_range(&path, wanted.clone()).await.unwrap(), large[range.clone()], "{range:?}");
             assert_eq!(store.get_ranges(&path, &[wanted, 0..1]).await.unwrap(), [&large[range], &large[..1]]);
         }
+        // Past the end, of nothing, of a file that is not there: as the local store has it.
+        let local = LocalFileSystem::new_with_prefix(folder.canonicalize().unwrap()).unwrap();
+        let length = large.len() as u64;
+        for range in [length - 3..length + 9, length..length + 1, 9..9, length + 5..length + 6] {
+            let theirs = local.get_range(&path, range.clone()).await.map_err(|error| error.to_string());
+            assert_eq!(store.get_range(&path, range.clone()).await.map_err(|error| error.to_string()), theirs, "{range:?}");
+        }
+        assert!(matches!(store.get_range(&Path::from("day=2026-11-20/none"), 0..1).await, Err(Error::NotFound { .. })));
+        let (part, whole) = (GetOptions { range: Some((3..9).into()), ..GetOptions::default() }, store.head(&path).await.unwrap());
+        let part = store.get_opts(&path, part).await.unwrap();
+        assert_eq!((part.range, part.meta.size, part.meta.last_modified), (3..9, length, whole.last_modified));
         assert_eq!(store.head(&path).await.unwrap().size, large.len() as u64);
         assert_eq!(std::fs::read_dir(folder.join("day=2026-11-20")).unwrap().count(), 1);
     }
