@@ -420,7 +420,7 @@ fn no_lake(config: &Config) -> Failure {
 }
 
 /// For sorting and grouping of a process of its own: a million visits told apart by source are 130 MB on each of two
-/// threads, and the pool gives each part of a plan its share.
+/// threads, and half of the pool is kept for the parts of a plan that hold less.
 const QUESTION_BYTES: usize = 1 << 30;
 
 fn open_session(config: &Config) -> Result<Session, Failure> {

@@ -3,17 +3,14 @@
 //!
 //! Knows eight bytes as one number (no byte's sum reaches the next). Promises for every byte what
 //! `u8::is_ascii_alphabetic` and its like say of it, and that what is asked of neighbours is asked of all of them.
-//! Without a branch for each byte: which of them is a letter nobody could foretell, least of all in an identifier.
+//! Without a branch for each byte: which byte of an identifier is a letter nobody could foretell.
 
 /// What up to 64 bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Marks {
     pub letters: u64,
-    pub capitals: u64,
     pub digits: u64,
-    /// `-`
-    pub dashes: u64,
-    /// `_` and `.`
+    /// `-`, `.` and `_`
     pub joints: u64,
     /// Those that are there.
     pub all: u64,
@@ -54,13 +51,9 @@ impl Marks {
 
     #[inline(always)]
     fn add(&mut self, at: usize, eight: u64) {
-        let letters = between(eight | BLANKS, b'a', b'z');
-        // The bit that tells `a` from `A`, at the place where marks are.
-        self.capitals |= gathered(letters & !(eight << 2)) << at;
-        self.letters |= gathered(letters) << at;
+        self.letters |= gathered(between(eight | BLANKS, b'a', b'z')) << at;
         self.digits |= gathered(between(eight, b'0', b'9')) << at;
-        self.dashes |= gathered(between(eight, b'-', b'-')) << at;
-        self.joints |= gathered(between(eight, b'_', b'_') | between(eight, b'.', b'.')) << at;
+        self.joints |= gathered(between(eight, b'-', b'.') | between(eight, b'_', b'_')) << at;
     }
 }
 
@@ -74,16 +67,6 @@ pub fn rows(marks: u64, length: u32) -> u64 {
         known += more;
     }
     rows
-}
-
-/// The places that are marked.
-#[inline(always)]
-pub fn places(mut marks: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let at = marks.trailing_zeros();
-        marks &= marks.wrapping_sub(1);
-        (at < u64::BITS).then_some(at as usize)
-    })
 }
 
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
@@ -107,7 +90,7 @@ const fn gathered(highs: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Marks, WIDTH, along, places, rows};
+    use super::{Marks, WIDTH, along, rows};
     use proptest::prelude::*;
 
     proptest! {
@@ -118,13 +101,10 @@ mod tests {
             let marked = |is_it: fn(&u8) -> bool| there.iter().enumerate().fold(0, |marks, (at, byte)| marks | u64::from(is_it(byte)) << at);
             prop_assert_eq!(marks, Marks {
                 letters: marked(u8::is_ascii_alphabetic),
-                capitals: marked(u8::is_ascii_uppercase),
                 digits: marked(u8::is_ascii_digit),
-                dashes: marked(|byte| *byte == b'-'),
-                joints: marked(|byte| matches!(byte, b'_' | b'.')),
+                joints: marked(|byte| matches!(byte, b'-' | b'.' | b'_')),
                 all: marked(|_| true),
             });
-            prop_assert_eq!(places(marks.digits).collect::<Vec<_>>(), (0..there.len()).filter(|at| there[*at].is_ascii_digit()).collect::<Vec<_>>());
         }
 
         #[test]
@@ -140,8 +120,9 @@ mod tests {
         #[test]
         fn rows_begin_where_so_many_follow(marks: u64, dense: u64, length in 1_u32..=64) {
             for marks in [marks, marks | dense, !(marks & dense), u64::MAX] {
-                let expected = places(marks).filter(|at| (0..length as usize).all(|more| at + more < WIDTH && marks >> (at + more) & 1 == 1));
-                prop_assert_eq!(places(rows(marks, length)).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+                let is_marked = |at: usize| at < WIDTH && marks >> at & 1 == 1;
+                let expected = (0..WIDTH).filter(|at| (0..length as usize).all(|more| is_marked(at + more))).fold(0, |rows, at| rows | 1 << at);
+                prop_assert_eq!(rows(marks, length), expected);
             }
         }
     }

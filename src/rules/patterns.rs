@@ -6,8 +6,8 @@
 //! once, by a table; patterns look at most 320 bytes around what begins them), no memory taken; what
 //! merely looks like a number is let be. Never changes a text: `rules::scrub` does.
 
-use super::names::{asks_for_a_credential, asks_for_a_person};
 use super::marks;
+use super::names::{asks_for_a_credential, asks_for_a_person};
 use super::numbers::{self, Place};
 use super::words::{Word, word_of};
 use crate::hit::scrubbed::Kind;
@@ -128,24 +128,21 @@ impl Traits {
 
     pub fn of(text: &str) -> Self {
         let bytes = text.as_bytes();
-        let (mut traits, mut may_be_number) = (0, false);
-        for (from, marks) in marks::along(bytes, RUN_LENGTH as usize) {
-            let token = marks.letters | marks.digits | marks.dashes | marks.joints;
-            for at in marks::places(marks.all & !token) {
-                traits |= bytes.get(from + at).map_or(0, |byte| TRAITS[usize::from(*byte)]);
-            }
-            may_be_number |= numbers::may_stand_in(marks, from == 0);
-            for (is_there, trait_) in [
-                (marks.digits != 0, Self::DIGIT),
-                (marks.capitals != 0, Self::CAPITAL),
-                (marks::rows(marks.dashes, 2) != 0, Self::DASHES),
-                (marks::rows(token, RUN_LENGTH) != 0, Self::RUN),
-            ] {
-                traits |= if is_there { trait_ } else { 0 };
-            }
+        let mut traits = bytes.iter().fold(0, |traits, byte| traits | TRAITS[usize::from(*byte)]);
+        // One dash alone is nothing.
+        if traits & Self::DASHES != 0 && !bytes.windows(2).any(|pair| pair == b"--") {
+            traits &= !Self::DASHES;
         }
-        if traits & Self::DIGIT != 0 && (traits & (Self::WIDE | Self::ENCODED | Self::COLON) != 0 || may_be_number) {
-            traits |= Self::NUMBER;
+        // Where digits are, letters and they come as they like.
+        if traits & Self::DIGIT != 0 {
+            let (mut has_run, mut may_be_number) = (false, traits & (Self::WIDE | Self::ENCODED | Self::COLON) != 0);
+            for (from, marks) in marks::along(bytes, RUN_LENGTH) {
+                has_run |= marks::rows(marks.letters | marks.digits | marks.joints, RUN_LENGTH as u32) != 0;
+                may_be_number |= numbers::may_stand_in(marks, from == 0);
+            }
+            traits |= if has_run { Self::RUN } else { 0 } | if may_be_number { Self::NUMBER } else { 0 };
+        } else if has_run(bytes) {
+            traits |= Self::RUN;
         }
         Self(traits)
     }
@@ -161,17 +158,19 @@ impl Traits {
     }
 }
 
-/// Of bytes that are no letter, digit, dash, `_` or `.`.
 const TRAITS: [u16; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         table[byte] = match byte as u8 {
+            b'0'..=b'9' => Traits::DIGIT,
+            b'A'..=b'Z' => Traits::CAPITAL,
             b':' => Traits::COLON,
             b'/' | b'\\' => Traits::SLASH,
             b'%' | b'+' => Traits::ENCODED,
             b'@' => Traits::AT,
             b'=' | b'(' | b'&' => Traits::OTHER_SIGN,
+            b'-' => Traits::DASHES,
             b'?' => Traits::QUERY,
             b'#' => Traits::FRAGMENT,
             b';' => Traits::PARAMETER,
@@ -183,7 +182,17 @@ const TRAITS: [u16; 256] = {
     table
 };
 
-const RUN_LENGTH: u32 = 20;
+const RUN_LENGTH: usize = 20;
+
+/// Every run of so many bytes covers one of every so many places. In words it ends at once.
+fn has_run(bytes: &[u8]) -> bool {
+    let fits = |byte: &&u8| is_token_byte(**byte) || **byte == b'.';
+    let length_at = |at: usize| {
+        let (head, tail) = bytes.split_at_checked(at).unwrap_or_default();
+        head.iter().rev().take(RUN_LENGTH).take_while(fits).count() + tail.iter().take(RUN_LENGTH).take_while(fits).count()
+    };
+    (RUN_LENGTH - 1..bytes.len()).step_by(RUN_LENGTH).any(|at| fits(&&bytes[at]) && length_at(at) >= RUN_LENGTH)
+}
 
 /// What a byte may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -539,10 +548,10 @@ mod tests {
         ] {
             assert_eq!(Traits::of(text).is_plain(), is_plain, "{text}");
         }
-        for before in 0..45 {
-            for length in [19, 20, 21, 64] {
-                let text = format!("{} {} ", " ".repeat(before), "x".repeat(length));
-                assert_eq!(Traits::of(&text).has(Traits::RUN), length >= 20, "{before} {length}");
+        for before in 0..100 {
+            for (length, letter) in [19, 20, 21, 64].into_iter().flat_map(|length| ["x", "7", "x7", "7."].map(|letter| (length, letter))) {
+                let text = format!("{} {} ", " ".repeat(before), &letter.repeat(length)[..length]);
+                assert_eq!(Traits::of(&text).has(Traits::RUN), length >= 20, "{before} {length} {letter}");
             }
         }
     }
