@@ -133,7 +133,7 @@ impl Traits {
         if traits & Self::DASHES != 0 && !bytes.windows(2).any(|pair| pair == b"--") {
             traits &= !Self::DASHES;
         }
-        // Where digits are, letters and they come as they like.
+        // Where there are digits a letter may come at any place, as in no word: a branch for each byte would be guessed in vain.
         if traits & Self::DIGIT != 0 {
             let (mut has_run, mut may_be_number) = (false, traits & (Self::WIDE | Self::ENCODED | Self::COLON) != 0);
             for (from, marks) in marks::along(bytes, RUN_LENGTH) {
