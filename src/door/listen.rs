@@ -2,7 +2,8 @@
 //!
 //! Each worker has a listener of its own on the same port (`SO_REUSEPORT`); the kernel spreads
 //! connections over them. Promises: a port that cannot be had is told before anything starts; a
-//! connection that is slow with its headers is closed after 10 s; on stop, connections finish what they
+//! connection that is slow with its headers is closed after 10 s; a crowd of new connections holds nobody up who
+//! has asked already (docs/decisions/0050); on stop, connections finish what they
 //! are at and no more. Limits: 10,000 connections a worker, each with at most 48 KiB of head (16 KiB
 //! request line and 32 KiB headers): 480 MB a worker if all send their most at once.
 #![expect(clippy::disallowed_types, reason = "binds and accepts: addresses of sockets")]

@@ -450,7 +450,7 @@ impl Table {
                 let number = new();
                 *slot = Slot { value, number, turn: self.turn };
                 self.used += 1;
-                if self.used > mask / if mask < SLOTS_NEAR { 4 } else { 2 } {
+                if self.used > self.room() {
                     self.grow();
                 }
                 return number;
@@ -460,6 +460,12 @@ impl Table {
             }
             at += 1;
         }
+    }
+
+    /// How many values it has room for before it grows.
+    const fn room(&self) -> usize {
+        let length = self.slots.len();
+        length / if length <= SLOTS_NEAR { 4 } else { 2 }
     }
 
     fn forget(&mut self) {

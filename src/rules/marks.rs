@@ -59,7 +59,7 @@ impl Marks {
 
 /// Where so many marks in a row begin.
 #[inline(always)]
-pub fn rows(marks: u64, length: u32) -> u64 {
+pub fn rows(marks: u64, length: usize) -> u64 {
     let (mut rows, mut known) = (marks, 1);
     while known < length {
         let more = known.min(length - known);
@@ -118,10 +118,10 @@ mod tests {
         }
 
         #[test]
-        fn rows_begin_where_so_many_follow(marks: u64, dense: u64, length in 1_u32..=64) {
+        fn rows_begin_where_so_many_follow(marks: u64, dense: u64, length in 1_usize..=64) {
             for marks in [marks, marks | dense, !(marks & dense), u64::MAX] {
                 let is_marked = |at: usize| at < WIDTH && marks >> at & 1 == 1;
-                let expected = (0..WIDTH).filter(|at| (0..length as usize).all(|more| is_marked(at + more))).fold(0, |rows, at| rows | 1 << at);
+                let expected = (0..WIDTH).filter(|at| (0..length).all(|more| is_marked(at + more))).fold(0, |rows, at| rows | 1 << at);
                 prop_assert_eq!(rows(marks, length), expected);
             }
         }

@@ -51,9 +51,9 @@ pub fn number(input: &str, at: usize, is_glued: bool, place: Place) -> Option<(u
 /// `marks::along` is to hold twelve together.
 pub fn may_stand_in(marks: Marks, begins: bool) -> bool {
     let others = marks.all & !marks.letters;
-    let behind_a_sign = marks::rows(others, PHONE_DIGITS_MIN as u32 - 2) >> 1;
-    let is_long = marks::rows(others, CARD_DIGITS_MIN as u32) | (others & !marks.digits & behind_a_sign);
-    is_long != 0 || (begins && marks::rows(others, PHONE_DIGITS_MIN as u32) & 1 == 1)
+    let behind_a_sign = marks::rows(others, PHONE_DIGITS_MIN - 2) >> 1;
+    let is_long = marks::rows(others, CARD_DIGITS_MIN) | (others & !marks.digits & behind_a_sign);
+    is_long != 0 || (begins && marks::rows(others, PHONE_DIGITS_MIN) & 1 == 1)
 }
 
 /// Fewer digits than any pattern has, and a letter, a plain sign or nothing behind them: most numbers.

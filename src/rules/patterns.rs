@@ -137,7 +137,7 @@ impl Traits {
         if traits & Self::DIGIT != 0 {
             let (mut has_run, mut may_be_number) = (false, traits & (Self::WIDE | Self::ENCODED | Self::COLON) != 0);
             for (from, marks) in marks::along(bytes, RUN_LENGTH) {
-                has_run |= marks::rows(marks.letters | marks.digits | marks.joints, RUN_LENGTH as u32) != 0;
+                has_run |= marks::rows(marks.letters | marks.digits | marks.joints, RUN_LENGTH) != 0;
                 may_be_number |= numbers::may_stand_in(marks, from == 0);
             }
             traits |= if has_run { Self::RUN } else { 0 } | if may_be_number { Self::NUMBER } else { 0 };
