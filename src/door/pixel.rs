@@ -6,7 +6,8 @@
 //! the connection goes on); whatever else comes goes to hyper, with every byte that was read, and the
 //! connection with it. Its answers are made of hyper's own, so that nobody can tell which way was taken.
 //! Never keeps a request: all connections of a worker read into one space. Limits: a head of 8 KiB and 32
-//! headers; a connection that says nothing for 10 to 20 s is closed.
+//! headers; a connection that says nothing for 10 to 20 s is closed (one that never did was not seen for its first
+//! second: `listen`).
 
 use super::respond;
 use super::public::{Peer, Public};
@@ -18,7 +19,7 @@ use crate::rules::cookies::{self, Change};
 use chrono::DateTime;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -47,11 +48,19 @@ pub struct Pixels {
 const HEAD_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 32;
 
-enum Step {
-    Hit { verdict: Verdict, closes: bool },
+/// What a connection said.
+pub enum Step {
+    Hit(Asked),
     /// Something else than a pixel: what was read so far.
     Other(Vec<u8>),
     Ended,
+}
+
+/// A pixel that was asked for, and is to be answered when the end of its hit is known.
+pub struct Asked {
+    pub verdict: Verdict,
+    /// The client wants the connection to end with the answer.
+    pub closes: bool,
 }
 
 impl Pixels {
@@ -85,11 +94,12 @@ impl Pixels {
     }
 
     /// Answers pixels until the connection ends, or asks for something else: then what was read of that.
-    pub async fn serve(&self, stream: &mut impl Wire, peer: Peer) -> Option<Vec<u8>> {
+    /// `has_answered`: it was answered before.
+    pub async fn serve(&self, stream: &mut impl Wire, peer: Peer, has_answered: bool) -> Option<Vec<u8>> {
         let mut beaten = pin!(self.beaten.notified());
         // The first beat may come right after the connection did.
         let (mut has_spoken, mut is_watched, mut seen) = (true, false, self.beats.get());
-        let mut hits = 0_u8;
+        let mut hits = u8::from(has_answered);
         loop {
             let step = poll_fn(|context| {
                 if let Poll::Ready(step) = self.poll_step(stream, peer, context) {
@@ -116,7 +126,7 @@ impl Pixels {
             match step.await {
                 Step::Ended => return None,
                 Step::Other(read) => return Some(read),
-                Step::Hit { verdict, closes } => {
+                Step::Hit(Asked { verdict, closes }) => {
                     has_spoken = true;
                     hits = hits.saturating_add(1);
                     if hits == 2 {
@@ -131,6 +141,28 @@ impl Pixels {
                     }
                 }
             }
+        }
+    }
+
+    /// What a new connection said, where it said something already.
+    pub fn hear(&self, mut stream: &std::net::TcpStream, peer: Peer) -> Option<Step> {
+        let mut space = self.space.borrow_mut();
+        match stream.read(space.as_mut_slice()) {
+            Ok(0) => Some(Step::Ended),
+            Ok(length) => Some(self.take(&space[..length], peer)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) => Some(Step::Ended),
+        }
+    }
+
+    /// Answers at once: what could not be sent without waiting.
+    pub fn send(&self, mut stream: &std::net::TcpStream, outcome: Outcome, changes: &[Change], closes: bool) -> io::Result<Vec<u8>> {
+        let mut reply = self.reply.borrow_mut();
+        self.write_answer(&mut reply, outcome, changes, closes)?;
+        match stream.write(&reply) {
+            Ok(sent) => Ok(reply.get(sent..).unwrap_or_default().to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(reply.clone()),
+            Err(error) => Err(error),
         }
     }
 
@@ -152,13 +184,21 @@ impl Pixels {
                 let headers = headers.iter().map(|header| (header.name, header.value));
                 let now = self.public.clock.now();
                 self.now.set(now);
-                Step::Hit { verdict: self.public.collect_pixel(query, headers, peer, now), closes }
+                Step::Hit(Asked { verdict: self.public.collect_pixel(query, headers, peer, now), closes })
             }
         }
     }
 
     async fn answer(&self, stream: &mut (impl AsyncWrite + Unpin), outcome: Outcome, changes: &[Change], closes: bool) -> io::Result<()> {
         let mut reply = self.reply.take();
+        self.write_answer(&mut reply, outcome, changes, closes)?;
+        stream.write_all(&reply).await?;
+        stream.flush().await?;
+        self.reply.replace(reply);
+        Ok(())
+    }
+
+    fn write_answer(&self, reply: &mut Vec<u8>, outcome: Outcome, changes: &[Change], closes: bool) -> io::Result<()> {
         reply.clear();
         let (head, body) = self.answers.of(outcome);
         reply.extend_from_slice(head);
@@ -170,9 +210,6 @@ impl Pixels {
         }
         reply.extend_from_slice(self.date.borrow_mut().at(self.now.get()).as_bytes());
         reply.extend_from_slice(body);
-        stream.write_all(&reply).await?;
-        stream.flush().await?;
-        self.reply.replace(reply);
         Ok(())
     }
 }
@@ -320,7 +357,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let silent = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut stream, peer) = listener.accept().await.unwrap();
-        let mut serve = async || tokio::time::timeout(Duration::from_millis(200), pixels.serve(&mut stream, peer.ip())).await;
+        let mut serve = async || tokio::time::timeout(Duration::from_millis(200), pixels.serve(&mut stream, peer.ip(), false)).await;
         assert!(serve().await.is_err(), "it may yet say something");
         say.send(true).unwrap();
         pixels.beat();

@@ -219,13 +219,25 @@ impl Collector {
         self.intake.tally_named(UNKNOWN_SITE, received_at.hour(), Outcome::Refused(Reason::BadRequest));
     }
 
+    /// Has what was collected so far made durable at once, where that takes no waiting: see [`Self::known`].
+    pub fn write_now(&self) {
+        self.intake.write_now();
+    }
+
+    /// The end of a hit, where it is known without waiting.
+    pub fn known(end: &End) -> Option<Outcome> {
+        match end {
+            End::Known(outcome) => Some(*outcome),
+            End::Awaited(ticket) => ticket.known().map(of_stored),
+            End::Repeats { .. } => None,
+        }
+    }
+
     /// Waits until the end is known. Only then may the hit be answered.
     pub async fn settle(&self, end: End) -> Outcome {
         match end {
             End::Known(outcome) => outcome,
-            End::Awaited(ticket) => {
-                if ticket.await { Outcome::Stored } else { Outcome::Failed }
-            }
+            End::Awaited(ticket) => of_stored(ticket.await),
             // In a box, so that a connection does not carry the room for what is rare.
             End::Repeats { noted, site, hour } => Box::pin(self.settle_repeat(noted, &site, hour)).await,
         }
@@ -274,6 +286,10 @@ impl Collector {
         }
         self.end(key, hour, Outcome::Failed)
     }
+}
+
+const fn of_stored(is_durable: bool) -> Outcome {
+    if is_durable { Outcome::Stored } else { Outcome::Failed }
 }
 
 /// A hit that repeats one on its way looks for that one's fate so often: 5 s in all, more than any sync

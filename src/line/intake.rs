@@ -287,6 +287,16 @@ impl Intake {
         self.filling.borrow().frames.is_empty() && self.tallies.borrow().is_empty() && self.holding.get() == 0
     }
 
+    /// Where the worker writes itself: writes the group being filled at once, for who has many answers waiting for it.
+    pub fn write_now(&self) {
+        let Journal::Here(writer) = &self.journal else { return };
+        if !self.filling.borrow().frames.is_empty() {
+            let group = self.filling.replace(self.spare.take());
+            let segment = written(writer, &group.frames);
+            self.settle(group, segment);
+        }
+    }
+
     /// Sends the group being filled and waits for its fate; whether there was one.
     async fn send_group(&self) -> bool {
         if self.filling.borrow().frames.is_empty() {
@@ -294,7 +304,7 @@ impl Intake {
         }
         let mut group = self.filling.replace(self.spare.take());
         let segment = match &self.journal {
-            Journal::Here(writer) => appended(&mut writer.lock().unwrap_or_else(PoisonError::into_inner), &group.frames),
+            Journal::Here(writer) => written(writer, &group.frames),
             Journal::There(orders) => {
                 let (done, said) = tokio::sync::oneshot::channel();
                 let sent = orders.try_send(Order::Append { frames: std::mem::take(&mut group.frames), done });
@@ -303,6 +313,12 @@ impl Intake {
                 segment
             }
         };
+        self.settle(group, segment);
+        true
+    }
+
+    /// Tells all who wait for a group how it ended: in `segment`, or not at all.
+    fn settle(&self, mut group: Group, segment: Option<u64>) {
         // The ledger before the reply: who asks after its answer finds itself counted.
         if let Some(segment) = segment {
             self.ledger.add(segment, [&group.stored, &group.tallies]);
@@ -319,7 +335,6 @@ impl Intake {
         group.stored.clear();
         group.tallies.clear();
         self.spare.replace(group);
-        true
     }
 
     /// A failed group's hits are counted as `failed` once there is a journal to count them in; until
@@ -355,6 +370,13 @@ impl Fate {
     }
 }
 
+impl Ticket {
+    /// Whether it became durable, where that is known already.
+    pub fn known(&self) -> Option<bool> {
+        self.0.is_durable.get()
+    }
+}
+
 impl Future for Ticket {
     type Output = bool;
 
@@ -387,6 +409,10 @@ pub fn keep_journal(orders: &Receiver<Order>, mut writer: Writer) {
         }
     }
     writer.seal();
+}
+
+fn written(writer: &Mutex<Writer>, frames: &[u8]) -> Option<u64> {
+    appended(&mut writer.lock().unwrap_or_else(PoisonError::into_inner), frames)
 }
 
 /// The segment that a group is durable in.

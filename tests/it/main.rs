@@ -9,6 +9,7 @@
 mod admin;
 mod answers;
 mod canary;
+mod connections;
 mod consent;
 mod crash;
 mod erasure;

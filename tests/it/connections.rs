@@ -1,0 +1,108 @@
+//! Holds the life of a connection: its first word, however it comes, and what follows it; crowds of new ones; and those
+//! who say nothing.
+
+use crate::program::{Answer, BEHIND_PROXY, Client, Home, Program, Settings, UNITED_STATES, connected, eventually};
+use std::io::Read;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+const CLOSE: (&str, &str) = ("Connection", "close");
+const ADDRESS: (&str, &str) = ("X-Forwarded-For", UNITED_STATES);
+
+/// In one the worker writes the journal itself, in the other it waits for who does.
+fn each_durability(test: impl Fn(&Program)) {
+    for durability in ["process", "disk"] {
+        let sections = format!("[journal]\ndurability = \"{durability}\"\n");
+        let home = Home::new(Settings { door: BEHIND_PROXY, sections: &sections, ..Settings::default() });
+        let program = home.start();
+        test(&program);
+        program.stop();
+    }
+}
+
+fn await_ends(program: &Program, expected: &[(&str, u64)]) {
+    eventually("the ledger", || {
+        let ledger = program.ledger("acme");
+        let is_so = expected.iter().all(|(end, count)| ledger[*end].as_u64().unwrap_or(0) == *count);
+        if is_so { Ok(()) } else { Err(format!("{ledger}, and not {expected:?}")) }
+    });
+}
+
+fn last(address: SocketAddr, query: &str) -> (Answer, usize) {
+    let mut client = Client::connect(address).unwrap();
+    let answer = client.get(&format!("/p.gif?{query}"), &[ADDRESS, CLOSE]);
+    (answer, client.into_stream().read(&mut [0; 1]).unwrap())
+}
+
+#[test]
+fn a_first_request_is_answered_however_it_comes() {
+    each_durability(|program| {
+        let connect = || Client::connect(program.public).unwrap();
+        let pixel = format!("GET /p.gif?s=acme HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {UNITED_STATES}\r\n\r\n");
+        let (answer, further) = last(program.public, "s=acme");
+        assert_eq!((answer.status, answer.header("connection"), answer.body.len(), further), (200, Some("close"), 43, 0));
+
+        let mut kept = connect();
+        for _ in 0..3 {
+            let answer = kept.pixel_from(UNITED_STATES, "s=acme");
+            assert_eq!((answer.status, answer.header("connection")), (200, None));
+        }
+        assert_eq!(kept.get("/tag.js", &[]).status, 200);
+        assert_eq!(kept.pixel_from(UNITED_STATES, "s=acme").status, 200);
+
+        let mut in_parts = connect();
+        for part in [&pixel[..9], &pixel[9..]] {
+            in_parts.send_bytes(part.as_bytes()).unwrap();
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(in_parts.read_answer(false).unwrap().status, 200);
+
+        let mut late = connect();
+        thread::sleep(Duration::from_millis(1_500));
+        for _ in 0..2 {
+            assert_eq!(late.pixel_from(UNITED_STATES, "s=acme").status, 200, "longer than a connection is kept back");
+        }
+
+        let mut at_once = connect();
+        at_once.send_bytes(pixel.repeat(2).as_bytes()).unwrap();
+        assert_eq!([(); 2].map(|()| at_once.read_answer(false).unwrap().status), [200, 200]);
+
+        let mut other = connect();
+        assert_eq!(other.get("/no-such-page", &[]).status, 404);
+        assert_eq!(other.pixel_from(UNITED_STATES, "s=acme").status, 200);
+
+        let mut rubbish = connect();
+        rubbish.send_bytes(b"\0\0\0\0").unwrap();
+        assert_eq!(rubbish.read_answer(false).unwrap().status, 400);
+        drop(connect());
+
+        await_ends(program, &[("stored", 11)]);
+    });
+}
+
+#[test]
+fn a_crowd_of_new_connections_is_answered_and_counted() {
+    each_durability(|program| {
+        let public = program.public;
+        let idle: Vec<_> = (0..40).map(|_| connected(public).unwrap()).collect();
+        let mut kept = Client::connect(public).unwrap();
+        let crowd: Vec<_> = (0..8)
+            .map(|client| {
+                thread::spawn(move || {
+                    (0..50).all(|at| {
+                        let own = last(public, &format!("s=acme&id=c{client}-{at}"));
+                        // Eight at once ask for the same: one of them is stored, and none is answered before it is.
+                        let shared = last(public, &format!("s=acme&id=shared-{at}"));
+                        let refused = last(public, "s=acme&consent=denied");
+                        [own, shared, refused].iter().all(|(answer, further)| answer.status == 200 && *further == 0)
+                    })
+                })
+            })
+            .collect();
+        assert!((0..100).all(|_| kept.pixel_from(UNITED_STATES, "s=acme").status == 200));
+        assert!(crowd.into_iter().all(|client| client.join().unwrap()));
+        await_ends(program, &[("stored", 400 + 50 + 100), ("duplicate", 350), ("failed", 0)]);
+        drop(idle);
+    });
+}
