@@ -110,7 +110,7 @@ struct Arrival {
 const ARRIVALS_MAX: usize = 8;
 
 impl Reception {
-    /// Lets in those who wait. Who has asked for a pixel already, as nearly all have where there is much to do, is
+    /// Lets in those who wait. Who asked for a pixel, as nearly all have who were kept back until they spoke, is
     /// answered at once: the system is not asked to tell when there is something to read.
     fn let_in(&self, readable: &mut AsyncFdReadyGuard<'_, mio::net::TcpListener>) -> io::Result<()> {
         let mut arrivals = Vec::new();
