@@ -8,7 +8,7 @@
 //! request line and 32 KiB headers): 480 MB a worker if all send their most at once.
 #![expect(clippy::disallowed_types, reason = "binds and accepts: addresses of sockets")]
 
-use super::pixel::{Asked, Pixels, Step};
+use super::pixel::{Pixels, Step};
 use super::request::HEADER_DEADLINE;
 use super::respond::{self, Reply};
 use super::public::Public;
@@ -153,17 +153,15 @@ impl Reception {
         let (pixels, open) = (self.pixels.clone(), Opened::of(&self.open));
         if let Some(tls) = self.tls.clone() {
             // In a box: else every connection carries the room for it, and is moved with it.
-            spawn(async move { registered(stream, open, async |stream| Box::pin(converse_over_tls(tls, stream, peer, pixels)).await).await });
+            go_on(stream, open, async move |stream| Box::pin(converse_over_tls(tls, stream, peer, pixels)).await);
             return None;
         }
         // As a task of its own would have it: a fault in one request ends that connection and no other.
         match std::panic::catch_unwind(AssertUnwindSafe(|| pixels.hear(&stream, peer))).unwrap_or(Some(Step::Ended)) {
-            Some(Step::Hit(Asked { verdict: Verdict { end, changes }, closes })) => return Some((Arrival { stream, peer, open, changes, closes }, end)),
+            Some(Step::Hit { verdict: Verdict { end, changes }, closes }) => return Some((Arrival { stream, peer, open, changes, closes }, end)),
             Some(Step::Ended) => {}
-            Some(Step::Other(read)) => {
-                spawn(async move { registered(stream, open, async |stream| converse_further_from(read, stream, peer, &pixels).await).await });
-            }
-            None => spawn(async move { registered(stream, open, async |stream| converse(stream, peer, pixels, false).await).await }),
+            Some(Step::Other(read)) => go_on(stream, open, async move |stream| converse_further_from(read, stream, peer, &pixels).await),
+            None => go_on(stream, open, async move |stream| converse(stream, peer, pixels, false).await),
         }
         None
     }
@@ -179,24 +177,23 @@ impl Arrival {
             return;
         }
         let pixels = pixels.clone();
-        spawn(async move {
-            registered(stream, open, async |mut stream| {
-                if stream.write_all(&unsent).await.is_ok() && !closes {
-                    converse(stream, peer, pixels, true).await;
-                }
-            })
-            .await;
+        go_on(stream, open, async move |mut stream| {
+            if stream.write_all(&unsent).await.is_ok() && !closes {
+                converse(stream, peer, pixels, true).await;
+            }
         });
     }
 }
 
-/// The life of a connection of which the system is to tell when there is something to read.
-async fn registered(stream: std::net::TcpStream, open: Opened, live: impl AsyncFnOnce(TcpStream)) {
-    match TcpStream::from_std(stream) {
-        Ok(stream) => live(stream).await,
-        Err(error) => tracing::warn!(%error, "a connection could not be watched"),
-    }
-    drop(open);
+/// Gives a connection a task of its own, which the system tells when there is something to read.
+fn go_on(stream: std::net::TcpStream, open: Opened, live: impl AsyncFnOnce(TcpStream) + 'static) {
+    spawn(async move {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => live(stream).await,
+            Err(error) => tracing::warn!(%error, "a connection could not be watched"),
+        }
+        drop(open);
+    });
 }
 
 #[expect(clippy::disallowed_methods, reason = "a connection's own task: `serve` waits for each of them")]

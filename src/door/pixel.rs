@@ -50,17 +50,11 @@ const HEADERS_MAX: usize = 32;
 
 /// What a connection said.
 pub enum Step {
-    Hit(Asked),
+    /// A pixel, to be answered when the end of its hit is known. `closes`: the connection is to end with the answer.
+    Hit { verdict: Verdict, closes: bool },
     /// Something else than a pixel: what was read so far.
     Other(Vec<u8>),
     Ended,
-}
-
-/// A pixel that was asked for, and is to be answered when the end of its hit is known.
-pub struct Asked {
-    pub verdict: Verdict,
-    /// The client wants the connection to end with the answer.
-    pub closes: bool,
 }
 
 impl Pixels {
@@ -126,7 +120,7 @@ impl Pixels {
             match step.await {
                 Step::Ended => return None,
                 Step::Other(read) => return Some(read),
-                Step::Hit(Asked { verdict, closes }) => {
+                Step::Hit { verdict, closes } => {
                     has_spoken = true;
                     hits = hits.saturating_add(1);
                     if hits == 2 {
@@ -184,7 +178,7 @@ impl Pixels {
                 let headers = headers.iter().map(|header| (header.name, header.value));
                 let now = self.public.clock.now();
                 self.now.set(now);
-                Step::Hit(Asked { verdict: self.public.collect_pixel(query, headers, peer, now), closes })
+                Step::Hit { verdict: self.public.collect_pixel(query, headers, peer, now), closes }
             }
         }
     }

@@ -288,33 +288,33 @@ impl Intake {
     }
 
     /// Where the worker writes itself: writes the group being filled at once, for who has many answers waiting for it.
-    pub fn write_now(&self) {
-        let Journal::Here(writer) = &self.journal else { return };
-        if !self.filling.borrow().frames.is_empty() {
-            let group = self.filling.replace(self.spare.take());
-            let segment = written(writer, &group.frames);
-            self.settle(group, segment);
-        }
+    /// Whether there was one.
+    pub fn write_now(&self) -> bool {
+        let Journal::Here(writer) = &self.journal else { return false };
+        let Some(group) = self.take_group() else { return false };
+        let segment = appended(&mut writer.lock().unwrap_or_else(PoisonError::into_inner), &group.frames);
+        self.settle(group, segment);
+        true
     }
 
     /// Sends the group being filled and waits for its fate; whether there was one.
     async fn send_group(&self) -> bool {
-        if self.filling.borrow().frames.is_empty() {
-            return false;
-        }
-        let mut group = self.filling.replace(self.spare.take());
-        let segment = match &self.journal {
-            Journal::Here(writer) => written(writer, &group.frames),
-            Journal::There(orders) => {
-                let (done, said) = tokio::sync::oneshot::channel();
-                let sent = orders.try_send(Order::Append { frames: std::mem::take(&mut group.frames), done });
-                let (frames, segment) = if sent.is_ok() { said.await.unwrap_or_default() } else { Default::default() };
-                group.frames = frames;
-                segment
-            }
-        };
+        let Journal::There(orders) = &self.journal else { return self.write_now() };
+        let Some(mut group) = self.take_group() else { return false };
+        let (done, said) = tokio::sync::oneshot::channel();
+        let sent = orders.try_send(Order::Append { frames: std::mem::take(&mut group.frames), done });
+        let (frames, segment) = if sent.is_ok() { said.await.unwrap_or_default() } else { Default::default() };
+        group.frames = frames;
         self.settle(group, segment);
         true
+    }
+
+    /// The group being filled, where there is something in it; the next is filled from now on.
+    fn take_group(&self) -> Option<Group> {
+        if self.filling.borrow().frames.is_empty() {
+            return None;
+        }
+        Some(self.filling.replace(self.spare.take()))
     }
 
     /// Tells all who wait for a group how it ended: in `segment`, or not at all.
@@ -409,10 +409,6 @@ pub fn keep_journal(orders: &Receiver<Order>, mut writer: Writer) {
         }
     }
     writer.seal();
-}
-
-fn written(writer: &Mutex<Writer>, frames: &[u8]) -> Option<u64> {
-    appended(&mut writer.lock().unwrap_or_else(PoisonError::into_inner), frames)
 }
 
 /// The segment that a group is durable in.

@@ -1,7 +1,8 @@
 //! Holds the life of a connection: its first word, however it comes, and what follows it; crowds of new ones; and those
 //! who say nothing.
 
-use crate::program::{Answer, BEHIND_PROXY, Client, Home, Program, Settings, UNITED_STATES, connected, eventually};
+use crate::program::{Answer, BEHIND_PROXY, Client, Home, Program, Settings, UNITED_STATES, connected};
+use serde_json::json;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::thread;
@@ -19,14 +20,6 @@ fn each_durability(test: impl Fn(&Program)) {
         test(&program);
         program.stop();
     }
-}
-
-fn await_ends(program: &Program, expected: &[(&str, u64)]) {
-    eventually("the ledger", || {
-        let ledger = program.ledger("acme");
-        let is_so = expected.iter().all(|(end, count)| ledger[*end].as_u64().unwrap_or(0) == *count);
-        if is_so { Ok(()) } else { Err(format!("{ledger}, and not {expected:?}")) }
-    });
 }
 
 fn last(address: SocketAddr, query: &str) -> (Answer, usize) {
@@ -77,7 +70,7 @@ fn a_first_request_is_answered_however_it_comes() {
         assert_eq!(rubbish.read_answer(false).unwrap().status, 400);
         drop(connect());
 
-        await_ends(program, &[("stored", 11)]);
+        program.await_ledger("acme", &json!({"received": 11, "stored": 11, "duplicate": 0, "failed": 0, "refused": {}}));
     });
 }
 
@@ -102,7 +95,7 @@ fn a_crowd_of_new_connections_is_answered_and_counted() {
             .collect();
         assert!((0..100).all(|_| kept.pixel_from(UNITED_STATES, "s=acme").status == 200));
         assert!(crowd.into_iter().all(|client| client.join().unwrap()));
-        await_ends(program, &[("stored", 400 + 50 + 100), ("duplicate", 350), ("failed", 0)]);
+        program.await_ledger("acme", &json!({"received": 1_300, "stored": 400 + 50 + 100, "duplicate": 350, "failed": 0, "refused": {"no_consent": 400}}));
         drop(idle);
     });
 }
