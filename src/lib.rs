@@ -5,12 +5,12 @@
 //! stands at the bottom knows nothing of what stands above: the rules never see HTTP, the lake
 //! never sees a socket, the words at the bottom see nobody.
 //!
-//! The road of one hit runs straight down this page: `door::listen` accepts, `door::pixel` takes what is
-//! plain and `door::route` finds the answer's maker for the rest, `door::request` turns HTTP into a `RawHit`, `line::collect` takes it by
-//! value through the `rules` to `rules::gate`, the only maker of an `Interaction`;
-//! `line::intake` makes it durable in the `journal`; then the reply leaves. Later `line::flush`
-//! carries whole segments into the `lake`. Nothing walks back up. What an identify call says of a person goes
-//! another way, by `line::persons` into `people`, and meets the row nowhere.
+//! The road of one hit runs straight down this page: `door::listen` lets a connection in, `door::connections` hears it,
+//! `door::pixel` takes what is plain (for the rest `door::converse` has hyper, and `door::route` finds the answer's
+//! maker), `door::request` turns HTTP into a `RawHit`, `line::collect` takes it by value through the `rules` to
+//! `rules::gate`, the only maker of an `Interaction`; `line::intake` makes it durable in the `journal`; then the reply
+//! leaves. Later `line::flush` carries whole segments into the `lake`. Nothing walks back up. What an identify call
+//! says of a person goes another way, by `line::persons` into `people`, and meets the row nowhere.
 
 /// The roof: knows every floor, decides nothing.
 pub mod cli;
@@ -29,7 +29,11 @@ pub mod door {
     pub mod dashboard;
     pub mod trends;
     pub mod listen;
+    pub mod connections;
+    pub mod converse;
     pub mod pixel;
+    #[cfg(test)]
+    pub mod sample;
     pub mod route;
     pub mod foreign;
     pub mod interactions;
@@ -54,7 +58,6 @@ pub mod door {
     pub mod respond;
     pub mod body;
     pub mod request;
-    pub mod wire;
     pub mod tls;
 }
 

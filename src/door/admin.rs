@@ -5,7 +5,7 @@
 //! here tells of a visitor: counts only.
 
 use super::dashboard;
-use super::listen::HEAD_MAX;
+use super::converse::HEAD_MAX;
 use super::opendsr::{self, OpenDsr};
 use super::opendsr_seal::Seal;
 use super::request::{BODY_DEADLINE, HEADER_DEADLINE};

@@ -6,17 +6,16 @@
 //! the connection goes on); whatever else comes goes to hyper, with every byte that was read, and the
 //! connection with it. Its answers are made of hyper's own, so that nobody can tell which way was taken.
 //! Never keeps a request: all connections of a worker read into one space. Limits: a head of 8 KiB and 32
-//! headers; a connection that says nothing for 10 to 20 s is closed (one that never did was not seen for its first
-//! second: `listen`).
+//! headers; over TLS, a connection that says nothing for 10 to 20 s is closed (of those without, `connections` tells).
 
 use super::respond;
 use super::public::{Peer, Public};
-use super::wire::Wire;
 use crate::hit::clock::Moment;
 use crate::hit::outcome::Outcome;
 use crate::line::collect::Verdict;
 use crate::rules::cookies::{self, Change};
 use chrono::DateTime;
+use mio::net::TcpStream;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
@@ -88,12 +87,10 @@ impl Pixels {
     }
 
     /// Answers pixels until the connection ends, or asks for something else: then what was read of that.
-    /// `has_answered`: it was answered before.
-    pub async fn serve(&self, stream: &mut impl Wire, peer: Peer, has_answered: bool) -> Option<Vec<u8>> {
+    pub async fn serve(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin), peer: Peer) -> Option<Vec<u8>> {
         let mut beaten = pin!(self.beaten.notified());
         // The first beat may come right after the connection did.
         let (mut has_spoken, mut is_watched, mut seen) = (true, false, self.beats.get());
-        let mut hits = u8::from(has_answered);
         loop {
             let step = poll_fn(|context| {
                 if let Poll::Ready(step) = self.poll_step(stream, peer, context) {
@@ -122,15 +119,12 @@ impl Pixels {
                 Step::Other(read) => return Some(read),
                 Step::Hit { verdict, closes } => {
                     has_spoken = true;
-                    hits = hits.saturating_add(1);
-                    if hits == 2 {
-                        stream.goes_on();
-                    }
                     let outcome = self.public.collector.settle(verdict.end).await;
                     // How a client breaks off is its own affair.
                     self.answer(stream, outcome, &verdict.changes, closes).await.ok()?;
                     if closes {
-                        stream.end().await;
+                        // With TLS it says that it ends (RFC 8446 §6.1).
+                        let _ = stream.shutdown().await;
                         return None;
                     }
                 }
@@ -138,8 +132,8 @@ impl Pixels {
         }
     }
 
-    /// What a new connection said, where it said something already.
-    pub fn hear(&self, mut stream: &std::net::TcpStream, peer: Peer) -> Option<Step> {
+    /// What a connection said, where it said something.
+    pub fn hear(&self, mut stream: &TcpStream, peer: Peer) -> Option<Step> {
         let mut space = self.space.borrow_mut();
         match stream.read(space.as_mut_slice()) {
             Ok(0) => Some(Step::Ended),
@@ -150,7 +144,7 @@ impl Pixels {
     }
 
     /// Answers at once: what could not be sent without waiting.
-    pub fn send(&self, mut stream: &std::net::TcpStream, outcome: Outcome, changes: &[Change], closes: bool) -> io::Result<Vec<u8>> {
+    pub fn send(&self, mut stream: &TcpStream, outcome: Outcome, changes: &[Change], closes: bool) -> io::Result<Vec<u8>> {
         let mut reply = self.reply.borrow_mut();
         self.write_answer(&mut reply, outcome, changes, closes)?;
         match stream.write(&reply) {
@@ -296,51 +290,13 @@ impl Date {
 #[cfg(test)]
 mod tests {
     use super::{HEADERS_MAX, Pixels, plain_pixel};
-    use crate::door::public::Public;
-    use crate::hit::clock::Clock;
-    use crate::hit::site::Sites;
-    use crate::journal::segment::{Directory, Register, Writer};
-    use crate::line::board::Board;
-    use crate::line::collect::{Collector, Rulebook};
-    use crate::line::guard::{Quotas, Repeats, Visits};
-    use crate::line::intake::{Intake, Journal};
-    use crate::line::ledger::Ledger;
-    use crate::line::salts::Salts;
-    use crate::rules::agent::Classifier;
-    use crate::rules::identity::SigningKey;
-    use crate::rules::place::Atlas;
-    use crate::rules::source::Sources;
-    use bumpalo::Bump;
-    use hashbrown::DefaultHashBuilder;
+    use crate::door::sample::public;
     use hyper::Uri;
     use proptest::prelude::*;
-    use std::cell::RefCell;
     use std::mem::MaybeUninit;
-    use std::path::Path;
     use std::rc::Rc;
-    use std::sync::{Arc, Mutex};
     use std::time::Duration;
     use tokio::sync::watch;
-
-    fn public(folder: &Path) -> Public {
-        let book = Arc::new(Rulebook {
-            quotas: Quotas::new(0),
-            sites: Sites::new(Vec::new()),
-            sources: Sources::new().unwrap(),
-            classifier: Arc::new(Classifier::new().unwrap()),
-            key: SigningKey::new([7; 32]),
-            salts: Salts::Derived([7; 32]),
-            repeats: Arc::new(Repeats::new(1 << 20)),
-            visits: Visits::new(1 << 20),
-            suppressions: watch::channel(Arc::default()).1,
-            atlas: watch::channel(Arc::new(Atlas::built_in().unwrap())).1,
-        });
-        let register = Register::open(Arc::new(Directory::open(&folder.join("journal")).unwrap()), 1 << 30, 0).unwrap();
-        let journal = Journal::Here(Arc::new(Mutex::new(Writer::new(Arc::new(register), false))));
-        let intake = Intake::new(0, journal, book.repeats.clone(), Arc::<Ledger>::default(), Arc::<Board>::default(), DefaultHashBuilder::default());
-        let collector = Collector::new(book, Rc::new(intake));
-        Public { collector, clock: Clock::default(), trusted_proxies: Arc::new([]), demo: None, arena: RefCell::new(Bump::new()) }
-    }
 
     /// The last beat was before it came: nothing would wake it.
     #[tokio::test]
@@ -351,7 +307,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let silent = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut stream, peer) = listener.accept().await.unwrap();
-        let mut serve = async || tokio::time::timeout(Duration::from_millis(200), pixels.serve(&mut stream, peer.ip(), false)).await;
+        let mut serve = async || tokio::time::timeout(Duration::from_millis(200), pixels.serve(&mut stream, peer.ip())).await;
         assert!(serve().await.is_err(), "it may yet say something");
         say.send(true).unwrap();
         pixels.beat();

@@ -219,9 +219,10 @@ impl Collector {
         self.intake.tally_named(UNKNOWN_SITE, received_at.hour(), Outcome::Refused(Reason::BadRequest));
     }
 
-    /// Has what was collected so far made durable at once, where that takes no waiting: see [`Self::known`].
-    pub fn write_now(&self) {
-        self.intake.write_now();
+    /// Has what was collected so far made durable, at once where that takes no waiting; else the ticket tells when.
+    /// After that most ends are [`Self::known`].
+    pub fn write(&self) -> Option<Ticket> {
+        self.intake.write()
     }
 
     /// The end of a hit, where it is known without waiting.

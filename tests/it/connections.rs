@@ -4,11 +4,13 @@
 use crate::program::{Answer, BEHIND_PROXY, Client, Home, Program, Settings, UNITED_STATES, connected};
 use serde_json::json;
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CLOSE: (&str, &str) = ("Connection", "close");
+/// Who says nothing for so long is let go.
+const SILENCE: Duration = Duration::from_secs(10);
 const ADDRESS: (&str, &str) = ("X-Forwarded-For", UNITED_STATES);
 
 /// In one the worker writes the journal itself, in the other it waits for who does.
@@ -98,4 +100,62 @@ fn a_crowd_of_new_connections_is_answered_and_counted() {
         program.await_ledger("acme", &json!({"received": 1_300, "stored": 400 + 50 + 100, "duplicate": 350, "failed": 0, "refused": {"no_consent": 400}}));
         drop(idle);
     });
+}
+
+/// What comes while the answer before is not there yet, and what comes with the end.
+#[test]
+fn who_does_not_wait_for_an_answer_has_each_in_its_turn() {
+    each_durability(|program| {
+        let pixel = |id: String| format!("GET /p.gif?s=acme&id={id} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {UNITED_STATES}\r\n\r\n");
+        let connect = || Client::connect(program.public).unwrap();
+        for round in 0..40 {
+            let mut hasty = connect();
+            for at in 0..3 {
+                hasty.send_bytes(pixel(format!("h{round}-{at}")).as_bytes()).unwrap();
+                // From all in one read to each in its own.
+                thread::sleep(Duration::from_micros(round * 25));
+            }
+            assert!((0..3).all(|_| hasty.read_answer(false).unwrap().status == 200), "round {round}");
+        }
+        let mut hasty = connect();
+        // The same, to the same end: repeats wait for the one that they repeat.
+        for _ in 0..3 {
+            hasty.send_bytes(pixel("same".to_owned()).as_bytes()).unwrap();
+            thread::sleep(Duration::from_micros(300));
+        }
+        assert!((0..3).all(|_| hasty.read_answer(false).unwrap().status == 200));
+        for is_first in [true, false] {
+            let mut ending = connect();
+            if !is_first {
+                assert_eq!(ending.pixel_from(UNITED_STATES, "s=acme&id=ending").status, 200);
+            }
+            ending.send_bytes(pixel(format!("end-{is_first}")).as_bytes()).unwrap();
+            let (mut stream, mut answer, began) = (ending.into_stream(), Vec::new(), Instant::now());
+            stream.shutdown(Shutdown::Write).unwrap();
+            stream.read_to_end(&mut answer).unwrap();
+            assert!(began.elapsed() < SILENCE, "it was let go for its silence");
+            assert!(answer.starts_with(b"HTTP/1.1 200 "), "first {is_first}: {} bytes", answer.len());
+        }
+        program.await_ledger("acme", &json!({"received": 126, "stored": 124, "duplicate": 2, "failed": 0, "refused": {}}));
+    });
+}
+
+#[test]
+fn a_stop_waits_for_no_connection_that_is_idle() {
+    for durability in ["process", "disk"] {
+        let sections = format!("[journal]\ndurability = \"{durability}\"\n");
+        let home = Home::new(Settings { door: BEHIND_PROXY, sections: &sections, ..Settings::default() });
+        let program = home.start();
+        let kept: Vec<_> = (0..20)
+            .map(|_| {
+                let mut client = Client::connect(program.public).unwrap();
+                assert_eq!(client.pixel_from(UNITED_STATES, "s=acme").status, 200);
+                client
+            })
+            .collect();
+        let began = Instant::now();
+        program.stop();
+        assert!(began.elapsed() < Duration::from_secs(8), "connections are waited for");
+        assert!(kept.into_iter().all(|client| client.into_stream().read(&mut [0; 1]).unwrap_or(0) == 0));
+    }
 }
