@@ -10,6 +10,7 @@
 use super::converse::{self, Open, Opened};
 use super::pixel::{Pixels, Step};
 use super::public::Peer;
+use crate::hit::clock::Moment;
 use crate::hit::outcome::Outcome;
 use crate::line::collect::{Collector, End, Verdict};
 use crate::rules::cookies::Change;
@@ -71,7 +72,7 @@ impl Connections {
 
     /// Serves whoever says something, for as long as it is polled.
     pub async fn serve(self: &Rc<Self>, poll: &mut AsyncFd<Poll>) -> io::Result<()> {
-        let mut events = Events::with_capacity(HEARD_MAX);
+        let (mut events, mut heard) = (Events::with_capacity(HEARD_MAX), Vec::with_capacity(HEARD_MAX));
         loop {
             let mut readable = poll.readable_mut().await?;
             readable.get_inner_mut().poll(&mut events, Some(Duration::ZERO))?;
@@ -79,7 +80,10 @@ impl Connections {
             if are_all {
                 readable.clear_ready();
             }
-            self.answer_all(events.iter().filter_map(|event| self.hear(event.token().0, event.is_read_closed())).collect());
+            // All of them have spoken by now.
+            let now = self.pixels.now();
+            heard.extend(events.iter().filter_map(|event| self.hear(event.token().0, event.is_read_closed(), now)));
+            self.answer_all(&mut heard);
             if !are_all {
                 tokio::task::yield_now().await;
             }
@@ -91,18 +95,18 @@ impl Connections {
         let open = Opened::of(&self.open);
         let new = Connection { stream, peer, open, is_watched: false, is_awaiting: false, has_more: false, has_spoken: true, answers: 0 };
         let key = self.entries.borrow_mut().insert(new);
-        self.hear(key, false)
+        self.hear(key, false, self.pixels.now())
     }
 
     /// Hears a connection; `has_ended`: nothing follows what it said.
-    fn hear(&self, key: usize, has_ended: bool) -> Option<Heard> {
+    fn hear(&self, key: usize, has_ended: bool, now: Moment) -> Option<Heard> {
         let mut entries = self.entries.borrow_mut();
         let connection = entries.get_mut(key)?;
         if connection.is_awaiting {
             connection.has_more = true;
             return None;
         }
-        let heard = std::panic::catch_unwind(AssertUnwindSafe(|| self.pixels.hear(&connection.stream, connection.peer)));
+        let heard = std::panic::catch_unwind(AssertUnwindSafe(|| self.pixels.hear(&connection.stream, connection.peer, now)));
         match heard.unwrap_or(Some(Step::Ended)) {
             Some(Step::Hit { verdict: Verdict { end, changes }, closes }) => {
                 connection.has_spoken = true;
@@ -118,13 +122,13 @@ impl Connections {
     }
 
     /// Has what was heard written, and answers whatever is known by then; the rest when it is.
-    pub fn answer_all(self: &Rc<Self>, heard: Vec<Heard>) {
+    pub fn answer_all(self: &Rc<Self>, heard: &mut Vec<Heard>) {
         if heard.is_empty() {
             return;
         }
         let written = self.pixels.public().collector.write();
         let mut waiting = Vec::new();
-        for heard in heard {
+        for heard in heard.drain(..) {
             match Collector::known(&heard.end) {
                 Some(outcome) => self.answer(heard, outcome),
                 None => waiting.push(heard),
@@ -214,7 +218,8 @@ impl Connections {
     pub fn stop(self: &Rc<Self>) {
         self.is_stopping.set(true);
         let keys: Vec<usize> = self.entries.borrow().iter().map(|(key, _)| key).collect();
-        self.answer_all(keys.into_iter().filter_map(|key| self.hear(key, true)).collect());
+        let now = self.pixels.now();
+        self.answer_all(&mut keys.into_iter().filter_map(|key| self.hear(key, true, now)).collect());
         self.entries.borrow_mut().retain(|_, connection| connection.is_awaiting);
     }
 }
@@ -259,7 +264,7 @@ mod tests {
             let client = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
             let (stream, peer) = self.listener.accept().await.unwrap();
             let stream = mio::net::TcpStream::from_std(stream.into_std().unwrap());
-            self.connections.answer_all(self.connections.receive(stream, peer.ip()).into_iter().collect());
+            self.connections.answer_all(&mut self.connections.receive(stream, peer.ip()).into_iter().collect());
             client
         }
 

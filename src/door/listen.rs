@@ -108,7 +108,7 @@ impl Reception {
                 },
             }
         }
-        self.connections.answer_all(heard);
+        self.connections.answer_all(&mut heard);
         last
     }
 

@@ -35,7 +35,7 @@ pub struct Pixels {
     reply: RefCell<Vec<u8>>,
     answers: Answers,
     /// When the newest request came: what an answer's date is made of.
-    now: Cell<Moment>,
+    newest: Cell<Moment>,
     date: RefCell<Date>,
     stop: watch::Receiver<bool>,
     /// Counts up every 10 s (`listen`), and when it is time to stop; `beaten` wakes the connections then. One
@@ -63,7 +63,7 @@ impl Pixels {
             space: RefCell::new(Box::new([0; HEAD_MAX])),
             reply: RefCell::default(),
             answers: Answers::new(),
-            now: Cell::default(),
+            newest: Cell::default(),
             date: RefCell::new(Date { second: i64::MIN, line: String::new() }),
             stop,
             beats: Cell::new(0),
@@ -132,12 +132,17 @@ impl Pixels {
         }
     }
 
+    /// What a request that is heard now is dated by.
+    pub fn now(&self) -> Moment {
+        self.public.clock.now()
+    }
+
     /// What a connection said, where it said something.
-    pub fn hear(&self, mut stream: &TcpStream, peer: Peer) -> Option<Step> {
+    pub fn hear(&self, mut stream: &TcpStream, peer: Peer, now: Moment) -> Option<Step> {
         let mut space = self.space.borrow_mut();
         match stream.read(space.as_mut_slice()) {
             Ok(0) => Some(Step::Ended),
-            Ok(length) => Some(self.take(&space[..length], peer)),
+            Ok(length) => Some(self.take(&space[..length], peer, now)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(_) => Some(Step::Ended),
         }
@@ -159,19 +164,18 @@ impl Pixels {
         let mut buffer = ReadBuf::new(space.as_mut_slice());
         match Pin::new(stream).poll_read(context, &mut buffer) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Poll::Ready(self.take(buffer.filled(), peer)),
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Poll::Ready(self.take(buffer.filled(), peer, self.now())),
             Poll::Ready(Ok(()) | Err(_)) => Poll::Ready(Step::Ended),
         }
     }
 
-    fn take(&self, bytes: &[u8], peer: Peer) -> Step {
+    fn take(&self, bytes: &[u8], peer: Peer, now: Moment) -> Step {
         let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         match plain_pixel(bytes, &mut headers) {
             None => Step::Other(bytes.to_vec()),
             Some(Plain { query, headers, closes }) => {
                 let headers = headers.iter().map(|header| (header.name, header.value));
-                let now = self.public.clock.now();
-                self.now.set(now);
+                self.newest.set(now);
                 Step::Hit { verdict: self.public.collect_pixel(query, headers, peer, now), closes }
             }
         }
@@ -196,7 +200,7 @@ impl Pixels {
         if closes {
             reply.extend_from_slice(b"connection: close\r\n");
         }
-        reply.extend_from_slice(self.date.borrow_mut().at(self.now.get()).as_bytes());
+        reply.extend_from_slice(self.date.borrow_mut().at(self.newest.get()).as_bytes());
         reply.extend_from_slice(body);
         Ok(())
     }

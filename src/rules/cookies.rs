@@ -136,25 +136,32 @@ pub enum Change {
     Forget(SiteKey),
 }
 
+/// How long a browser is to keep a cookie, in seconds as they are written: a new visitor's answer has one, and to
+/// format a number costs more than all the rest of it.
+type MaxAge = &'static str;
 /// 400 days: the longest a browser keeps a cookie (RFC 6265bis §5.5).
-const OPT_OUT_SECONDS: i64 = 400 * 86_400;
+const OPT_OUT_MAX_AGE: MaxAge = "34560000";
+/// 390 days, as `CONSENT_SECONDS`.
+const CONSENT_MAX_AGE: MaxAge = "33696000";
 /// 390 days: within the 13 months of the CNIL's exemption.
-const ID_SECONDS: i64 = 390 * 86_400;
+const ID_MAX_AGE: MaxAge = "33696000";
+/// Deletes it.
+const NONE: MaxAge = "0";
 
 /// The `Set-Cookie` values of a change. A third party's cookie is set twice where it refuses: in the
 /// page's partition and outside of it; an id only in the partition, so that it follows nobody.
 pub fn set(change: &Change) -> impl Iterator<Item = SetCookie<'_>> {
-    let (kind, site, value, seconds) = match change {
-        Change::OptOut(site) => ("optout", site.as_ref(), Value::Word("1"), OPT_OUT_SECONDS),
-        Change::OptIn(site) => ("optout", site.as_ref(), Value::Word(""), 0),
-        Change::Consent { site, granted, at } => ("consent", Some(site), Value::Consent { granted: *granted, at: *at }, CONSENT_SECONDS),
-        Change::Unchoose(site) => ("consent", Some(site), Value::Word(""), 0),
-        Change::Identify { site, value } => ("id", Some(site), Value::Id(*value), ID_SECONDS),
-        Change::Forget(site) => ("id", Some(site), Value::Word(""), 0),
+    let (kind, site, value, max_age) = match change {
+        Change::OptOut(site) => ("optout", site.as_ref(), Value::Word("1"), OPT_OUT_MAX_AGE),
+        Change::OptIn(site) => ("optout", site.as_ref(), Value::Word(""), NONE),
+        Change::Consent { site, granted, at } => ("consent", Some(site), Value::Consent { granted: *granted, at: *at }, CONSENT_MAX_AGE),
+        Change::Unchoose(site) => ("consent", Some(site), Value::Word(""), NONE),
+        Change::Identify { site, value } => ("id", Some(site), Value::Id(*value), ID_MAX_AGE),
+        Change::Forget(site) => ("id", Some(site), Value::Word(""), NONE),
     };
     let only_partitioned = matches!(change, Change::Identify { .. });
     let places = [false, true].into_iter().filter(move |is_partitioned| *is_partitioned || !only_partitioned);
-    places.map(move |is_partitioned| SetCookie { kind, site, value, seconds, is_partitioned })
+    places.map(move |is_partitioned| SetCookie { kind, site, value, max_age, is_partitioned })
 }
 
 /// A cookie as `Set-Cookie` says it (RFC 6265bis §4.1).
@@ -162,7 +169,7 @@ pub struct SetCookie<'a> {
     kind: &'static str,
     site: Option<&'a SiteKey>,
     value: Value,
-    seconds: i64,
+    max_age: MaxAge,
     is_partitioned: bool,
 }
 
@@ -175,7 +182,7 @@ enum Value {
 
 impl fmt::Display for SetCookie<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Word by word: a new visitor's answer has one of these, and formatting costs more than the words.
+        // Word by word, as above.
         for word in ["__Host-cp_", self.kind, if self.site.is_some() { "." } else { "" }, self.site.map_or("", SiteKey::as_str)] {
             formatter.write_str(word)?;
         }
@@ -184,14 +191,16 @@ impl fmt::Display for SetCookie<'_> {
             Value::Id(id) => formatter.write_str("=").and_then(|()| id.fmt(formatter))?,
             Value::Consent { granted, at } => write!(formatter, "=1.{}.{}", if granted { "m" } else { "-" }, at.seconds())?,
         }
-        write!(formatter, "; Max-Age={}; Path=/; Secure; HttpOnly; SameSite=None", self.seconds)?;
+        for word in ["; Max-Age=", self.max_age, "; Path=/; Secure; HttpOnly; SameSite=None"] {
+            formatter.write_str(word)?;
+        }
         if self.is_partitioned { formatter.write_str("; Partitioned") } else { Ok(()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Change, Findings, Remembered, read, set};
+    use super::{CONSENT_MAX_AGE, CONSENT_SECONDS, Change, Findings, ID_MAX_AGE, OPT_OUT_MAX_AGE, Remembered, read, set};
     use crate::hit::clock::Moment;
     use crate::hit::site::SiteKey;
     use proptest::prelude::*;
@@ -200,6 +209,13 @@ mod tests {
 
     fn find<'a>(headers: &[&'a [u8]]) -> Findings<'a> {
         read(headers, &SiteKey::parse("acme").unwrap(), NOW)
+    }
+
+    #[test]
+    fn ages_are_days_in_seconds() {
+        for (written, seconds) in [(OPT_OUT_MAX_AGE, 400 * 86_400), (CONSENT_MAX_AGE, CONSENT_SECONDS), (ID_MAX_AGE, 390 * 86_400)] {
+            assert_eq!(written, seconds.to_string());
+        }
     }
 
     #[test]
