@@ -75,7 +75,10 @@ impl Connections {
         let (mut events, mut heard) = (Events::with_capacity(HEARD_MAX), Vec::with_capacity(HEARD_MAX));
         loop {
             let mut readable = poll.readable_mut().await?;
-            readable.get_inner_mut().poll(&mut events, Some(Duration::ZERO))?;
+            match readable.get_inner_mut().poll(&mut events, Some(Duration::ZERO)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                polled => polled?,
+            }
             let are_all = events.iter().count() < HEARD_MAX;
             if are_all {
                 readable.clear_ready();
@@ -115,7 +118,11 @@ impl Connections {
                 return Some(Heard { key, end, changes, closes });
             }
             Some(Step::Ended) => drop(entries.remove(key)),
-            Some(Step::Other(read)) => self.converse(entries.remove(key), read, Vec::new()),
+            Some(Step::Other(read)) => {
+                if let Some((stream, peer, open)) = self.given_up(entries.remove(key)) {
+                    converse::further(stream, peer, open, &self.pixels, read);
+                }
+            }
             None => self.watch(key, &mut entries),
         }
         None
@@ -171,7 +178,11 @@ impl Connections {
         }
         connection.answers = connection.answers.saturating_add(1);
         match self.pixels.send(&connection.stream, outcome, &changes, closes) {
-            Ok(unsent) if !unsent.is_empty() => self.converse(entries.remove(key), Vec::new(), unsent),
+            Ok(unsent) if !unsent.is_empty() => {
+                if let Some((stream, peer, open)) = self.given_up(entries.remove(key)) {
+                    converse::send(stream, peer, open, &self.pixels, unsent, closes);
+                }
+            }
             Ok(_) if !closes && !self.is_stopping.get() => {
                 connection.is_awaiting = false;
                 self.watch(key, &mut entries);
@@ -199,14 +210,14 @@ impl Connections {
         }
     }
 
-    /// Gives a connection up that asked for something else than a pixel, or that takes its answer slowly.
-    fn converse(&self, connection: Connection, read: Vec<u8>, unsent: Vec<u8>) {
+    /// A connection that is to have a task of its own.
+    fn given_up(&self, connection: Connection) -> Option<(std::net::TcpStream, Peer, Opened)> {
         let Connection { mut stream, peer, open, is_watched, .. } = connection;
         if is_watched && let Err(error) = self.registry.deregister(&mut stream) {
             tracing::warn!(%error, "a connection could not be given up");
-            return;
+            return None;
         }
-        converse::further(stream.into(), peer, open, &self.pixels, read, unsent);
+        Some((stream.into(), peer, open))
     }
 
     /// To be called every 10 s: who said nothing since the last time is let go.
@@ -237,8 +248,9 @@ mod tests {
     use crate::door::pixel::Pixels;
     use crate::door::sample::public;
     use std::rc::Rc;
+    use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::sync::watch;
     use tokio::task::LocalSet;
 
@@ -249,20 +261,25 @@ mod tests {
         open: Rc<Open>,
         listener: TcpListener,
         poll: Option<mio::Poll>,
-        _folder: tempfile::TempDir,
+        _kept: (tempfile::TempDir, watch::Sender<bool>),
     }
 
     impl Door {
         async fn new() -> Self {
             let (folder, poll, open) = (tempfile::tempdir().unwrap(), mio::Poll::new().unwrap(), Rc::<Open>::default());
-            let pixels = Pixels::new(Rc::new(public(folder.path())), watch::channel(false).1);
+            let (say, stop) = watch::channel(false);
+            let pixels = Pixels::new(Rc::new(public(folder.path())), stop);
             let connections = Connections::new(Rc::new(pixels), open.clone(), &poll).unwrap();
-            Self { connections, open, listener: TcpListener::bind("127.0.0.1:0").await.unwrap(), poll: Some(poll), _folder: folder }
+            Self { connections, open, listener: TcpListener::bind("127.0.0.1:0").await.unwrap(), poll: Some(poll), _kept: (folder, say) }
         }
 
         async fn client(&self) -> TcpStream {
-            let client = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
+            let client = TcpSocket::new_v4().unwrap();
+            // So that not many answers fit in between.
+            client.set_recv_buffer_size(4_096).unwrap();
+            let client = client.connect(self.listener.local_addr().unwrap()).await.unwrap();
             let (stream, peer) = self.listener.accept().await.unwrap();
+            socket2::SockRef::from(&stream).set_send_buffer_size(4_096).unwrap();
             let stream = mio::net::TcpStream::from_std(stream.into_std().unwrap());
             self.connections.answer_all(&mut self.connections.receive(stream, peer.ip()).into_iter().collect());
             client
@@ -296,6 +313,28 @@ mod tests {
             assert_eq!((door.open.count(), silent.read(&mut [0]).await.unwrap()), (1, 0));
             door.connections.beat();
             assert_eq!((door.open.count(), speaking.read(&mut [0]).await.unwrap()), (0, 0));
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
+    /// Its answers fill what the system keeps for it: it is given a task of its own, and has each of them all the same.
+    #[tokio::test]
+    async fn who_takes_its_answers_slowly_has_them_all() {
+        const ASKED: usize = 400;
+        let mut door = Door::new().await;
+        let test = async {
+            door.serve();
+            let mut client = door.client().await;
+            for _ in 0..ASKED {
+                client.write_all(PIXEL).await.unwrap();
+                tokio::time::sleep(Duration::from_micros(500)).await;
+            }
+            assert_eq!((door.connections.entries.borrow().len(), door.open.count()), (0, 1), "it has a task");
+            let (mut answers, mut answered) = (Vec::new(), 0);
+            while answered < ASKED {
+                assert_ne!(client.read_buf(&mut answers).await.unwrap(), 0, "{answered} answers");
+                answered = answers.windows(13).filter(|window| window == b"HTTP/1.1 200 ").count();
+            }
         };
         LocalSet::new().run_until(test).await;
     }

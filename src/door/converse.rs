@@ -27,17 +27,24 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Goes on with a connection of which `read` was read already, and to which `unsent` is still to be sent.
-pub fn further(stream: std::net::TcpStream, peer: IpAddr, open: Opened, pixels: &Rc<Pixels>, read: Vec<u8>, unsent: Vec<u8>) {
+/// Goes on with a connection that asked for something else than a pixel, with what was `read` of it.
+pub fn further(stream: std::net::TcpStream, peer: IpAddr, open: Opened, pixels: &Rc<Pixels>, read: Vec<u8>) {
+    let pixels = pixels.clone();
+    go_on(stream, open, async move |stream| further_from(read, stream, peer, &pixels).await);
+}
+
+/// Sends what a client did not take at once, and goes on with the connection unless it ends with that.
+pub fn send(stream: std::net::TcpStream, peer: IpAddr, open: Opened, pixels: &Rc<Pixels>, unsent: Vec<u8>, closes: bool) {
     let pixels = pixels.clone();
     go_on(stream, open, async move |mut stream| {
-        if stream.write_all(&unsent).await.is_ok() {
-            further_from(read, stream, peer, &pixels).await;
+        let sent = tokio::time::timeout(HEADER_DEADLINE, stream.write_all(&unsent)).await;
+        if matches!(sent, Ok(Ok(()))) && !closes {
+            further_from(Vec::new(), stream, peer, &pixels).await;
         }
     });
 }
 
-/// The same over TLS.
+/// Serves a connection over TLS: its pixels itself, for as long as nothing else is asked.
 pub fn over_tls(tls: Rc<Tls>, stream: std::net::TcpStream, peer: IpAddr, open: Opened, pixels: Rc<Pixels>) {
     go_on(stream, open, async move |stream| {
         let accepted = tokio::time::timeout(HEADER_DEADLINE, tls.accept(stream)).await;
