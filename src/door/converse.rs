@@ -69,7 +69,7 @@ fn go_on(stream: std::net::TcpStream, open: Opened, live: impl AsyncFnOnce(TcpSt
     });
 }
 
-#[expect(clippy::disallowed_methods, reason = "of one connection or a few: a stop waits for each of them")]
+#[expect(clippy::disallowed_methods, reason = "of one connection, or of a few that were heard together: a stop waits for each of them")]
 pub fn spawn(connection: impl Future<Output = ()> + 'static) {
     tokio::task::spawn_local(connection);
 }

@@ -19,7 +19,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::unix::AsyncFdReadyGuard;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
@@ -27,7 +27,7 @@ use tokio_rustls::TlsAcceptor;
 /// Serves one worker's listener until `stop` says so; `true` where every connection had finished in time.
 pub async fn serve(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcceptor>, stop: watch::Receiver<bool>) -> bool {
     serve_until(listener, public, tls, stop).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a listener cannot be served");
+        tracing::error!(%error, "a worker cannot serve");
         false
     })
 }
@@ -39,32 +39,12 @@ async fn serve_until(listener: TcpListener, public: Rc<Public>, tls: Option<TlsA
     let open = Rc::<Open>::default();
     let connections = Connections::new(pixels.clone(), open.clone(), &poll)?;
     let reception = Reception { pixels, connections, tls: tls.map(|acceptor| Rc::new(Tls::new(acceptor))), open };
-    let (connections, mut poll) = (reception.connections.clone(), watched(poll)?);
-    converse::spawn(async move {
-        if let Err(error) = connections.serve(&mut poll).await {
-            tracing::error!(%error, "connections cannot be served");
-        }
-    });
-    let mut beat = tokio::time::interval(HEADER_DEADLINE);
-    // Else a machine that slept would make up for it, and each connection would be taken for one that fell silent.
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stopped = pin!(stop.changed());
-    loop {
-        tokio::select! {
-            // In this order: a crowd at the door is there at every turn.
-            biased;
-            _ = &mut stopped => break,
-            _ = beat.tick() => reception.beat(),
-            readable = listener.readable() => match readable.and_then(|mut readable| reception.let_in(&mut readable)) {
-                // Who came before is answered before the next are let in.
-                Ok(()) => tokio::task::yield_now().await,
-                Err(error) => {
-                    // Out of file descriptors, most likely: waiting frees some.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-        }
+    let mut poll = watched(poll)?;
+    tokio::select! {
+        // In this order: who came before is answered before the next are let in.
+        biased;
+        Err(error) = reception.connections.serve(&mut poll) => return Err(error),
+        () = reception.receive(&listener, &mut stop) => {}
     }
     drop(listener);
     reception.pixels.beat();
@@ -85,6 +65,33 @@ struct Reception {
 const ARRIVALS_MAX: usize = 8;
 
 impl Reception {
+    /// Lets in whoever comes, and lets go who falls silent, until it is time to stop.
+    async fn receive(&self, listener: &AsyncFd<mio::net::TcpListener>, stop: &mut watch::Receiver<bool>) {
+        let mut beat = tokio::time::interval(HEADER_DEADLINE);
+        // Else a machine that slept would make up for it, and each connection would be taken for one that fell silent.
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stopped = pin!(stop.changed());
+        loop {
+            tokio::select! {
+                // In this order: a crowd at the door is there at every turn.
+                biased;
+                _ = &mut stopped => return,
+                _ = beat.tick() => {
+                    self.pixels.beat();
+                    self.connections.beat();
+                }
+                readable = listener.readable() => match readable.and_then(|mut readable| self.let_in(&mut readable)) {
+                    Ok(()) => tokio::task::yield_now().await,
+                    Err(error) => {
+                        // Out of file descriptors, most likely: waiting frees some.
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+            }
+        }
+    }
+
     /// Lets in those who wait. Who asked for a pixel, as nearly all have who were kept back until they spoke, is
     /// answered at once: the system is not asked to tell when there is something to read.
     fn let_in(&self, readable: &mut AsyncFdReadyGuard<'_, mio::net::TcpListener>) -> io::Result<()> {
@@ -110,12 +117,6 @@ impl Reception {
         }
         self.connections.answer_all(&mut heard);
         last
-    }
-
-    /// Who said nothing for long is let go.
-    fn beat(&self) {
-        self.pixels.beat();
-        self.connections.beat();
     }
 }
 
