@@ -51,10 +51,14 @@ struct Connection {
     answers: u8,
 }
 
-/// A hit that was heard, still to be answered.
+/// A hit that was heard, and who is to have its answer.
 pub struct Heard {
-    key: usize,
     end: End,
+    asker: Asker,
+}
+
+struct Asker {
+    key: usize,
     /// Cookies to set with the answer.
     changes: Vec<Change>,
     /// The client wants the connection to end with the answer.
@@ -115,7 +119,7 @@ impl Connections {
                 connection.has_spoken = true;
                 connection.is_awaiting = true;
                 connection.has_more = has_ended;
-                return Some(Heard { key, end, changes, closes });
+                return Some(Heard { end, asker: Asker { key, changes, closes } });
             }
             Some(Step::Ended) => drop(entries.remove(key)),
             Some(Step::Other(read)) => {
@@ -137,7 +141,7 @@ impl Connections {
         let mut waiting = Vec::new();
         for heard in heard.drain(..) {
             match Collector::known(&heard.end) {
-                Some(outcome) => self.answer(heard, outcome),
+                Some(outcome) => self.answer(heard.asker, outcome),
                 None => waiting.push(heard),
             }
         }
@@ -151,7 +155,7 @@ impl Connections {
             }
             for heard in waiting {
                 match Collector::known(&heard.end) {
-                    Some(outcome) => connections.answer(heard, outcome),
+                    Some(outcome) => connections.answer(heard.asker, outcome),
                     None => connections.answer_late(heard),
                 }
             }
@@ -159,17 +163,15 @@ impl Connections {
     }
 
     /// Answers one that waits for something else than what it was heard with: the hit that it repeats, or a person.
-    fn answer_late(self: &Rc<Self>, mut heard: Heard) {
+    fn answer_late(self: &Rc<Self>, Heard { end, asker }: Heard) {
         let connections = self.clone();
         converse::spawn(async move {
-            let end = std::mem::replace(&mut heard.end, End::Known(Outcome::Failed));
             let outcome = connections.pixels.public().collector.settle(end).await;
-            connections.answer(heard, outcome);
+            connections.answer(asker, outcome);
         });
     }
 
-    fn answer(&self, heard: Heard, outcome: Outcome) {
-        let Heard { key, changes, closes, .. } = heard;
+    fn answer(&self, Asker { key, changes, closes }: Asker, outcome: Outcome) {
         let mut entries = self.entries.borrow_mut();
         let Some(connection) = entries.get_mut(key) else { return };
         if connection.answers == 1 {

@@ -167,6 +167,7 @@ pub fn bind_one(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// A reply waits for the disk at most; a connection that takes longer than this is cut.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
 #[cfg(test)]
 mod tests {
     use super::bind;

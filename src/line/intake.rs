@@ -290,12 +290,16 @@ impl Intake {
     /// Has the group being filled written for those who wait for it together: at once where the worker writes itself,
     /// else when the ticket says so. None where that was done, or there is nothing in it.
     pub fn write(&self) -> Option<Ticket> {
-        if let Journal::Here(_) = self.journal {
-            self.write_now();
-            return None;
+        match self.journal {
+            Journal::Here(_) => {
+                self.write_now();
+                None
+            }
+            Journal::There(_) => {
+                let group = self.filling.borrow();
+                (!group.frames.is_empty()).then(|| Ticket(group.fate.clone()))
+            }
         }
-        let group = self.filling.borrow();
-        (!group.frames.is_empty()).then(|| Ticket(group.fate.clone()))
     }
 
     /// Where the worker writes itself: writes the group being filled. Whether there was one.

@@ -15,12 +15,18 @@ const ADDRESS: (&str, &str) = ("X-Forwarded-For", UNITED_STATES);
 
 /// In one the worker writes the journal itself, in the other it waits for who does.
 fn each_durability(test: impl Fn(&Program)) {
+    each_until_its_stop(|program| {
+        test(&program);
+        program.stop();
+    });
+}
+
+/// The same for who stops it.
+fn each_until_its_stop(test: impl Fn(Program)) {
     for durability in ["process", "disk"] {
         let sections = format!("[journal]\ndurability = \"{durability}\"\n");
         let home = Home::new(Settings { door: BEHIND_PROXY, sections: &sections, ..Settings::default() });
-        let program = home.start();
-        test(&program);
-        program.stop();
+        test(home.start());
     }
 }
 
@@ -142,10 +148,7 @@ fn who_does_not_wait_for_an_answer_has_each_in_its_turn() {
 
 #[test]
 fn a_stop_waits_for_no_connection_that_is_idle() {
-    for durability in ["process", "disk"] {
-        let sections = format!("[journal]\ndurability = \"{durability}\"\n");
-        let home = Home::new(Settings { door: BEHIND_PROXY, sections: &sections, ..Settings::default() });
-        let program = home.start();
+    each_until_its_stop(|program| {
         let kept: Vec<_> = (0..20)
             .map(|_| {
                 let mut client = Client::connect(program.public).unwrap();
@@ -157,5 +160,5 @@ fn a_stop_waits_for_no_connection_that_is_idle() {
         program.stop();
         assert!(began.elapsed() < Duration::from_secs(8), "connections are waited for");
         assert!(kept.into_iter().all(|client| client.into_stream().read(&mut [0; 1]).unwrap_or(0) == 0));
-    }
+    });
 }
