@@ -133,6 +133,7 @@ pub mod lake {
     pub mod read;
     pub mod file;
     pub mod chunk;
+    pub mod encodings;
     pub mod vocabulary;
     pub mod slots;
     pub mod columns;

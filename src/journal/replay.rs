@@ -20,7 +20,7 @@ pub struct Replayed {
 ///
 /// # Errors
 /// Those of reading; `each` was called for what came before.
-pub fn replay_segment(mut segment: impl Read, sequence: u64, each: impl FnMut(Frame<'_>)) -> io::Result<Replayed> {
+pub fn replay_segment(mut segment: impl Read, sequence: u64, each: impl FnMut(&Frame<'_>)) -> io::Result<Replayed> {
     let mut header = Vec::with_capacity(HEADER_LENGTH);
     segment.by_ref().take(HEADER_LENGTH as u64).read_to_end(&mut header)?;
     if is_header(&header, sequence) {
@@ -34,7 +34,7 @@ pub fn replay_segment(mut segment: impl Read, sequence: u64, each: impl FnMut(Fr
 /// Some 600 frames: half of a processor's own cache, and long enough that asking for it is little beside reading it.
 const WINDOW_BYTES: usize = 256 << 10;
 
-fn replay_from(mut source: impl Read, window_bytes: usize, mut each: impl FnMut(Frame<'_>)) -> io::Result<Replayed> {
+fn replay_from(mut source: impl Read, window_bytes: usize, mut each: impl FnMut(&Frame<'_>)) -> io::Result<Replayed> {
     let (mut frames, mut window, mut is_over) = (0, Vec::with_capacity(window_bytes), false);
     loop {
         let passed = pass(&window, &mut each);
@@ -52,7 +52,7 @@ fn replay_from(mut source: impl Read, window_bytes: usize, mut each: impl FnMut(
 }
 
 /// Calls `each` for every one of the frames that lie in memory, without a header.
-pub fn replay<'a>(frames: &'a [u8], mut each: impl FnMut(Frame<'a>)) -> Replayed {
+pub fn replay(frames: &[u8], mut each: impl FnMut(&Frame<'_>)) -> Replayed {
     let passed = pass(frames, &mut each);
     Replayed { frames: passed.frames, torn_bytes: if passed.is_torn { passed.rest.len() as u64 } else { 0 } }
 }
@@ -66,10 +66,11 @@ struct Passed<'a> {
 }
 
 /// Calls `each` for the whole frames at the start of `bytes`.
-fn pass<'a>(bytes: &'a [u8], each: &mut impl FnMut(Frame<'a>)) -> Passed<'a> {
+fn pass<'a>(bytes: &'a [u8], each: &mut impl FnMut(&Frame<'a>)) -> Passed<'a> {
     let (mut frames, mut rest) = (0, bytes);
     loop {
-        match frame::read(rest) {
+        // Lent, where it lies: a frame is half a KiB.
+        match &frame::read(rest) {
             Next::Frame(frame, after) => {
                 each(frame);
                 frames += 1;
@@ -165,8 +166,8 @@ mod tests {
             }
             bytes.truncate(cut.index(bytes.len() + 1).max(bytes.len() / 2));
             let (mut whole, mut windows) = (Vec::new(), Vec::new());
-            let expected = replay(&bytes, |frame| whole.push(told(&frame)));
-            let replayed = replay_from(Halting(&bytes, at_once, false), window, |frame| windows.push(told(&frame))).unwrap();
+            let expected = replay(&bytes, |frame| whole.push(told(frame)));
+            let replayed = replay_from(Halting(&bytes, at_once, false), window, |frame| windows.push(told(frame))).unwrap();
             prop_assert_eq!((replayed, windows), (expected, whole));
         }
     }

@@ -153,8 +153,8 @@ impl RowGroup {
     fn push(&mut self, record: &Record<'_>, press: &mut Press) -> Result<Ids> {
         let (visitor, visit) = (self.visitor.seek(record.visitor_id), self.visit.seek(record.visit_id));
         let (at, ids) = (self.rows, self.vocabularies.ids(record));
-        for (((chunk, id), text), vocabulary) in self.texts.iter_mut().zip(ids.texts).zip(record.texts).zip(&self.vocabularies.texts) {
-            chunk.push(at, id, vocabulary.known(), text.as_bytes(), press)?;
+        for (((chunk, id), text), vocabulary) in self.texts.iter_mut().zip(&ids.texts).zip(&record.texts).zip(&self.vocabularies.texts) {
+            chunk.push(at, *id, vocabulary.known(), text.as_bytes(), press)?;
         }
         for ((chunk, id), vocabulary) in self.words.iter_mut().zip(ids.words).zip(&self.vocabularies.words) {
             // Of so few words every one has a number.
@@ -264,7 +264,7 @@ impl IdColumn {
     fn push(&mut self, at: usize, id: Option<(Id, Sought)>, press: &mut Press) -> Result<()> {
         let Self { chunk, vocabulary, has_filter, filter } = self;
         let Some((id, sought)) = id else { return Ok(()) };
-        if !chunk.is_plain() {
+        if !chunk.is_spelled() {
             let number = vocabulary.number(sought, id);
             if number != BEYOND {
                 return chunk.push(at, number, vocabulary.known(), &[], press);
@@ -327,8 +327,8 @@ impl Others {
     fn push(&mut self, record: &Record<'_>) {
         self.received_at.append_value(record.received_at.micros());
         self.occurred_at.append_value(record.occurred_at.micros());
-        for (builder, number) in self.numbers.iter_mut().zip(record.numbers) {
-            builder.append_option(number);
+        for (builder, number) in self.numbers.iter_mut().zip(&record.numbers) {
+            builder.append_option(*number);
         }
         self.is_bot.append_value(record.is_bot);
         self.may_share.append_value(record.may_share);

@@ -1,11 +1,12 @@
 //! Owns the column chunk of texts that are known by numbers: one dictionary page, then data pages (V1) of
-//! numbers, and of texts as they are from where the dictionary is full (Parquet's Encodings.md: PLAIN,
-//! RLE_DICTIONARY). What the `parquet` crate would write too, without hashing every value of every row once more.
+//! numbers, and of texts spelled out from where the dictionary is full (Parquet's Encodings.md: RLE_DICTIONARY,
+//! DELTA_LENGTH_BYTE_ARRAY). What the `parquet` crate would write too, without hashing every value of every row once more.
 //!
 //! Promises: `parquet` writes the headers, the footer and the order of chunks; only what stands in a page
 //! is made here. A dictionary holds what its own rows have, in the order in which it came.
 
 use super::columns::ZSTD_LEVEL;
+use super::encodings::{put_hybrid, put_lengths, put_levels};
 use super::vocabulary::{BEYOND, NONE, Vocabulary};
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, PageType, ZstdLevel};
@@ -38,16 +39,17 @@ impl Press {
     }
 }
 
-/// A page of texts as they are is ended here.
+/// A page of texts that are spelled out is ended here.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// A chunk being gathered: one page in memory, those before it compressed.
 pub struct Chunk {
     column: ColumnDescPtr,
-    /// The numbers of the page's rows; in a page of texts as they are, whether there is one.
+    /// The numbers of the page's rows; in a page of texts that are spelled out, whether there is one.
     numbers: Vec<u16>,
+    lengths: Vec<i32>,
     texts: Vec<u8>,
-    is_plain: bool,
+    is_spelled: bool,
     pages: TrackedWrite<Vec<u8>>,
     index: OffsetIndexBuilder,
     /// Rows in the pages before.
@@ -55,7 +57,7 @@ pub struct Chunk {
     nulls: u64,
     uncompressed: usize,
     numbered_pages: i32,
-    plain_pages: i32,
+    spelled_pages: i32,
     /// The least and the greatest of the texts that have no number.
     extremes: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -83,20 +85,21 @@ impl<'c> Whole<'c> {
 }
 
 impl Chunk {
-    /// `is_plain`: without a dictionary from the start.
-    pub fn new(column: ColumnDescPtr, is_plain: bool) -> Self {
+    /// `is_spelled`: without a dictionary from the start.
+    pub fn new(column: ColumnDescPtr, is_spelled: bool) -> Self {
         Self {
             column,
             numbers: Vec::new(),
+            lengths: Vec::new(),
             texts: Vec::new(),
-            is_plain,
+            is_spelled,
             pages: TrackedWrite::new(Vec::new()),
             index: OffsetIndexBuilder::new(),
             rows: 0,
             nulls: 0,
             uncompressed: 0,
             numbered_pages: 0,
-            plain_pages: 0,
+            spelled_pages: 0,
             extremes: None,
         }
     }
@@ -108,8 +111,8 @@ impl Chunk {
         if number == NONE {
             return Ok(());
         }
-        if number == BEYOND || self.is_plain {
-            return self.push_plain(at, number, known, text, press);
+        if number == BEYOND || self.is_spelled {
+            return self.push_spelled(at, number, known, text, press);
         }
         if self.rows + self.numbers.len() != at {
             self.fill(at);
@@ -127,21 +130,20 @@ impl Chunk {
         }
     }
 
-    /// Whether the dictionary is full, or there is none: pages have texts as they are.
-    pub const fn is_plain(&self) -> bool {
-        self.is_plain
+    /// Whether the dictionary is full, or there is none: texts are spelled out.
+    pub const fn is_spelled(&self) -> bool {
+        self.is_spelled
     }
 
     #[inline(never)]
-    fn push_plain(&mut self, at: usize, number: u16, known: usize, text: &[u8], press: &mut Press) -> Result<()> {
-        if !self.is_plain {
+    fn push_spelled(&mut self, at: usize, number: u16, known: usize, text: &[u8], press: &mut Press) -> Result<()> {
+        if !self.is_spelled {
             self.end_page(at, known, press)?;
-            self.is_plain = true;
+            self.is_spelled = true;
         }
         self.fill(at);
         self.numbers.push(number);
-        let length = u32::try_from(text.len()).map_err(|_| ParquetError::General("a text of more than 4 GiB".to_owned()))?;
-        self.texts.extend_from_slice(&length.to_le_bytes());
+        self.lengths.push(i32::try_from(text.len()).map_err(|_| ParquetError::General("a text of more than 2 GiB".to_owned()))?);
         self.texts.extend_from_slice(text);
         match &mut self.extremes {
             None => self.extremes = Some((text.to_owned(), text.to_owned())),
@@ -165,11 +167,13 @@ impl Chunk {
             press.levels.extend(self.numbers.iter().map(|number| u16::from(*number != NONE)));
             put_levels(&press.levels, &mut press.page);
         }
-        let encoding = if self.is_plain {
+        let encoding = if self.is_spelled {
+            put_lengths(&self.lengths, &mut press.page);
             press.page.extend_from_slice(&self.texts);
+            self.lengths.clear();
             self.texts.clear();
-            self.plain_pages += 1;
-            Encoding::PLAIN
+            self.spelled_pages += 1;
+            Encoding::DELTA_LENGTH_BYTE_ARRAY
         } else {
             let width = usize::BITS - known.saturating_sub(1).leading_zeros();
             press.page.push(u8::try_from(width).unwrap_or(16));
@@ -217,15 +221,18 @@ impl Chunk {
             count(PageType::DICTIONARY_PAGE, Encoding::PLAIN, 1);
             count(PageType::DATA_PAGE, Encoding::RLE_DICTIONARY, self.numbered_pages);
         }
-        if self.plain_pages > 0 {
-            count(PageType::DATA_PAGE, Encoding::PLAIN, self.plain_pages);
+        if self.spelled_pages > 0 {
+            count(PageType::DATA_PAGE, Encoding::DELTA_LENGTH_BYTE_ARRAY, self.spelled_pages);
         }
         let data_page_offset = bytes.bytes_written();
         let mut bytes = bytes.into_inner()?;
         bytes.extend_from_slice(&self.pages.into_inner()?);
-        let mut encodings = vec![Encoding::PLAIN, Encoding::RLE];
+        let mut encodings = vec![Encoding::RLE];
         if has_dictionary {
-            encodings.push(Encoding::RLE_DICTIONARY);
+            encodings.extend([Encoding::PLAIN, Encoding::RLE_DICTIONARY]);
+        }
+        if self.spelled_pages > 0 {
+            encodings.push(Encoding::DELTA_LENGTH_BYTE_ARRAY);
         }
         let mut metadata = ColumnChunkMetaData::builder(self.column)
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
@@ -270,113 +277,4 @@ fn statistics(of_dictionary: Option<(&[u8], &[u8])>, beyond: Option<&(Vec<u8>, V
 
 fn i64_of(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// Definition levels of 0 and 1, their length before them.
-fn put_levels(levels: &[u16], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    put_hybrid(levels, 1, out);
-    let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
-    if let Some(head) = out.get_mut(start..start + 4) {
-        head.copy_from_slice(&length.to_le_bytes());
-    }
-}
-
-/// Groups of 8 in one run of packed numbers: its header then takes one byte.
-const GROUPS_MAX: usize = 63;
-
-/// Parquet's hybrid of runs and packed numbers (Encodings.md, "Run Length Encoding / Bit-Packing Hybrid"): 8 and
-/// more equal numbers are a run, what lies between is packed by 8.
-fn put_hybrid(mut numbers: &[u16], width: u32, out: &mut Vec<u8>) {
-    // Where the header of the packed run being written lies, and its groups.
-    let mut open: Option<(usize, usize)> = None;
-    while let Some(first) = numbers.first().copied() {
-        let (group, rest) = numbers.split_at(numbers.len().min(8));
-        if group.len() == 8 && group.iter().all(|number| *number == first) {
-            end_packed(&mut open, out);
-            let more = rest.iter().position(|number| *number != first).unwrap_or(rest.len());
-            put_varint(out, (8 + more) << 1);
-            out.extend_from_slice(first.to_le_bytes().get(..width.div_ceil(8) as usize).unwrap_or_default());
-            numbers = rest.get(more..).unwrap_or_default();
-            continue;
-        }
-        if open.is_some_and(|(_, groups)| groups == GROUPS_MAX) {
-            end_packed(&mut open, out);
-        }
-        let (_, groups) = open.get_or_insert_with(|| {
-            out.push(0);
-            (out.len() - 1, 0)
-        });
-        *groups += 1;
-        let packed = group.iter().rev().fold(0_u128, |packed, number| packed << width | u128::from(*number)).to_le_bytes();
-        out.extend_from_slice(packed.get(..width as usize).unwrap_or_default());
-        numbers = rest;
-    }
-    end_packed(&mut open, out);
-}
-
-fn end_packed(open: &mut Option<(usize, usize)>, out: &mut [u8]) {
-    if let Some((at, groups)) = open.take()
-        && let Some(header) = out.get_mut(at)
-    {
-        *header = (groups << 1 | 1) as u8;
-    }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: usize) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::put_hybrid;
-    use proptest::prelude::*;
-
-    /// As Encodings.md has it: runs and packed groups of 8, until there are `count`.
-    fn read_hybrid(mut bytes: &[u8], width: u32, count: usize) -> Vec<u16> {
-        let mut numbers = Vec::new();
-        while numbers.len() < count {
-            let (mut header, mut shift) = (0_usize, 0);
-            loop {
-                let byte = bytes[0];
-                bytes = &bytes[1..];
-                header |= usize::from(byte & 0x7f) << shift;
-                shift += 7;
-                if byte & 0x80 == 0 {
-                    break;
-                }
-            }
-            if header & 1 == 0 {
-                let length = width.div_ceil(8) as usize;
-                let number = bytes[..length].iter().rev().fold(0, |number, byte| number << 8 | u16::from(*byte));
-                bytes = &bytes[length..];
-                numbers.extend(std::iter::repeat_n(number, header >> 1));
-            } else {
-                for _ in 0..header >> 1 {
-                    let bit = |at: usize| u16::from(bytes[at / 8] >> (at % 8) & 1);
-                    numbers.extend((0..8).map(|at| (0..width as usize).fold(0, |number, of| number | bit(at * width as usize + of) << of)));
-                    bytes = &bytes[width as usize..];
-                }
-            }
-        }
-        assert!(bytes.is_empty());
-        numbers.truncate(count);
-        numbers
-    }
-
-    proptest! {
-        #[test]
-        fn numbers_are_read_back(runs in proptest::collection::vec((any::<u16>(), 1_usize..30), 0..200), width in 0_u32..=16) {
-            let mask = ((1_u32 << width) - 1) as u16;
-            let numbers: Vec<u16> = runs.iter().flat_map(|(number, length)| std::iter::repeat_n(number & mask, if length % 3 == 0 { *length } else { 1 })).collect();
-            let mut bytes = Vec::new();
-            put_hybrid(&numbers, width, &mut bytes);
-            prop_assert_eq!(read_hybrid(&bytes, width, numbers.len()), numbers);
-        }
-    }
 }

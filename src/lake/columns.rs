@@ -222,6 +222,10 @@ pub fn writer_properties(table: TableName) -> Result<WriterProperties, ParquetEr
     for unique in uniques {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(*unique), false);
     }
+    // Where a dictionary is full, or there is none: lengths and then digits take less than both in turn (docs/decisions/0053).
+    for column in table.columns().iter().filter(|column| column.kind == Kind::Text) {
+        properties = properties.set_column_encoding(ColumnPath::from(column.name), Encoding::DELTA_LENGTH_BYTE_ARRAY);
+    }
     match table {
         TableName::Interactions => {
             let visitor = ColumnPath::from("visitor_id");

@@ -233,6 +233,6 @@ impl Portion for FramesInMemory {
     }
 
     fn read(&self, each: &mut dyn FnMut(&Frame<'_>)) -> std::io::Result<Replayed> {
-        Ok(replay(&self.frames, |frame| each(&frame)))
+        Ok(replay(&self.frames, each))
     }
 }

@@ -242,8 +242,8 @@ impl Trends {
         self.count_scrubbed(record);
         let addend = Addend::of(record);
         let mut places = [NO_CELL; Dimension::ALL.len()];
-        for ((place, sought), dimension) in places.iter_mut().zip(sought).zip(Dimension::ALL) {
-            let Some((wanted, is_beyond)) = sought else { continue };
+        for ((place, sought), dimension) in places.iter_mut().zip(&sought).zip(Dimension::ALL) {
+            let Some((wanted, is_beyond)) = *sought else { continue };
             let known = self.known.find(site_hour, wanted);
             let Some(at) = known.or_else(|| self.look_up(record, dimension)) else { continue };
             if known.is_none() && !is_beyond {
@@ -251,7 +251,7 @@ impl Trends {
             }
             *place = at;
         }
-        self.waiting.push(site_hour, addend, places);
+        self.waiting.push(site_hour, addend, &places);
         let rows = self.waiting.addends.len();
         if rows >= WAITING_MAX || self.held + rows * ROW_GROWTH_MAX >= GROWN_MAX {
             self.held += self.waiting.settle(&mut self.cells);
@@ -365,12 +365,12 @@ impl Trends {
 }
 
 impl Waiting {
-    fn push(&mut self, site_hour: u32, addend: Addend, places: [u32; Dimension::ALL.len()]) {
+    fn push(&mut self, site_hour: u32, addend: Addend, places: &[u32; Dimension::ALL.len()]) {
         // Never more than `WAITING_MAX`.
         self.site_hours.push((site_hour, self.addends.len() as u32));
         self.addends.push(addend);
         for (cells, at) in self.cells.iter_mut().zip(places) {
-            cells.push(at);
+            cells.push(*at);
         }
     }
 

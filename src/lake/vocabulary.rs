@@ -5,7 +5,7 @@
 //! between two flushes the tables leave the processor's caches. Promises: a number means one text for one row group
 //! and nothing beyond it (`Ids::epoch`), so no file's dictionary holds what no row of it has. Limits: 1 MiB and
 //! 65,534 texts a column, 24 columns: 24 MiB of texts and 24 MiB of tables at the very most for a day being loaded;
-//! what comes after is `BEYOND`.
+//! 65,534 ids, 4.4 MiB with their table, in 2 columns; what comes after is `BEYOND`.
 
 use super::slots::{Slots, Sought};
 use crate::hit::field::Id;
@@ -136,11 +136,13 @@ fn hashed(hasher: &DefaultHashBuilder, bytes: &[u8]) -> Sought {
     Sought::from_hash(hash.finish())
 }
 
-/// Ids of a column, numbered like texts: 29,127 fit.
+/// Ids of a column, numbered like texts: as many as there are numbers, for an id that comes again is 32 digits less.
 #[derive(Default)]
 pub struct IdVocabulary {
     slots: Slots,
     hasher: DefaultHashBuilder,
+    /// So many times a number was asked for.
+    asked: usize,
     ids: Vec<Id>,
     /// As Parquet's plain encoding has them.
     plain: Vec<u8>,
@@ -156,10 +158,12 @@ impl IdVocabulary {
 
     /// The number of the id that was sought, or `BEYOND`.
     pub fn number(&mut self, sought: Sought, id: Id) -> u16 {
+        self.asked += 1;
         if let Some(known) = self.slots.find(sought, |known| self.ids.get(known as usize) == Some(&id)) {
             return known as u16;
         }
-        if self.plain.len() + 36 > DICTIONARY_BYTES_MAX {
+        let is_worth_it = self.ids.len() != IDS_TRIED || self.asked >= IDS_TRIED + IDS_TRIED / 3;
+        if !is_worth_it || self.ids.len() >= usize::from(BEYOND) {
             return BEYOND;
         }
         let number = self.ids.len() as u16;
@@ -183,6 +187,9 @@ impl IdVocabulary {
         self.ids.iter()
     }
 }
+
+/// After so many ids: where three rows in four brought a new one, a dictionary would be longer than its column.
+const IDS_TRIED: usize = 16 << 10;
 
 /// The columns of closed words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,9 +282,9 @@ impl Vocabularies {
                 vocabulary.approach(*sought);
             }
         }
-        for ((sought, vocabulary), id) in sought.into_iter().zip(&mut self.texts).zip(&mut ids.texts) {
+        for ((sought, vocabulary), id) in sought.iter().zip(&mut self.texts).zip(&mut ids.texts) {
             if let Some((text, sought)) = sought {
-                *id = vocabulary.number(sought, text);
+                *id = vocabulary.number(*sought, text);
             }
         }
         for ((id, word), (known, vocabulary)) in ids.words.iter_mut().zip(Word::ALL).zip(self.known.iter_mut().zip(&mut self.words)) {
@@ -356,10 +363,27 @@ mod tests {
     fn so_many_ids_as_a_dictionary_has_room_for() {
         let mut ids = IdVocabulary::default();
         let id = |number: u32| Id(std::array::from_fn(|at| number.to_le_bytes()[at % 4]));
-        for number in 0..30_000 {
-            let expected = if number < 29_127 { number as u16 } else { BEYOND };
+        for number in 0..70_000 {
+            let expected = if number < u32::from(BEYOND) { number as u16 } else { BEYOND };
             assert_eq!([(); 2].map(|()| ids.number(ids.seek(id(number)), id(number))), [expected; 2]);
         }
-        assert_eq!((ids.known(), ids.all().len(), ids.plain().len()), (29_127, 29_127, 29_127 * 36));
+        assert_eq!((ids.known(), ids.all().len(), ids.plain().len()), (65_534, 65_534, 65_534 * 36));
+    }
+
+    #[test]
+    fn ids_that_seldom_come_again_are_given_no_more_numbers() {
+        // Of this many rows one brings an id that is known.
+        for (one_in, expected) in [(5, 16_384), (3, 60_000)] {
+            let mut ids = IdVocabulary::default();
+            let id = |number: u32| Id(std::array::from_fn(|at| number.to_le_bytes()[at % 4]));
+            let mut new = 0;
+            for row in 0..60_000 * one_in / (one_in - 1) {
+                let number = if row % one_in == 0 { 0 } else { new += 1; new };
+                if ids.number(ids.seek(id(number)), id(number)) == BEYOND {
+                    break;
+                }
+            }
+            assert!(ids.known().abs_diff(expected) <= 1, "{} of one in {one_in}", ids.known());
+        }
     }
 }

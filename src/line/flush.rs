@@ -242,7 +242,7 @@ impl Portion for Segment<'_> {
     }
 
     fn read(&self, each: &mut dyn FnMut(&Frame<'_>)) -> std::io::Result<Replayed> {
-        replay_segment(self.register.read(&self.sealed)?, self.sealed.sequence, |frame| each(&frame))
+        replay_segment(self.register.read(&self.sealed)?, self.sealed.sequence, each)
     }
 }
 

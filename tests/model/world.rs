@@ -261,7 +261,7 @@ impl World {
         if let Ok(segment) = &appended {
             // As the journal's thread counts.
             let mut counts = Counts::new();
-            replay(&group, |frame| ledger::count(&frame, &mut counts, &mut Names::default()));
+            replay(&group, |frame| ledger::count(frame, &mut counts, &mut Names::default()));
             life.ledger.add(*segment, [&counts]);
             if writer == 0 {
                 let wrote = *self.segments.entry(*segment).or_insert(self.lives);
