@@ -173,6 +173,12 @@ def names_types_counts(name, table, delta, duck, binary, data):
     rows = query_numbers(binary, data, f"select count(*), {filled}, {sums} from {'trends_parts' if name == 'trends' else name}")
     check(rows == [held.num_rows, *by_arrow], f"{name}: `clearpixel query` has the same", (rows, by_arrow))
     if name != "trends":
+        # What is spelled out in the files, for it never comes again.
+        spelled = "select event_id, coalesce(visit_id, '') from {} order by event_id"
+        by_duck = [tuple(row) for row in duck.execute(spelled.format(name)).fetchall()]
+        by_click = [tuple(line.split("\t")) for line in str(chdb.query(spelled.format(place), "TSV")).splitlines()]
+        by_arrow = sorted((event, visit or "") for event, visit in zip(held["event_id"].to_pylist(), held["visit_id"].to_pylist()))
+        check(by_duck == by_click == by_arrow, f"{name}: the same ids, one by one", (by_duck[:2], by_click[:2], by_arrow[:2]))
         return held
     ours = query_numbers(binary, data, f"select count(*), {filled}, {sums} from {name}")
     merged = ", ".join(f"sum({column}) as {column}" for column in numbers)
