@@ -1,6 +1,7 @@
 //! Owns the connections that have a task of their own: those over TLS, and those that asked for more than a pixel.
 //!
-//! Knows hyper and TLS. Promises: a connection that is slow with its headers is closed after 10 s; on stop, connections
+//! Knows hyper and TLS. Promises: a connection that is slow with its headers, or takes nothing of its answers, is closed
+//! after 10 s; on stop, connections
 //! finish what they are at and no more. Limits: 48 KiB of head for each (16 KiB request line and 32 KiB headers).
 #![expect(clippy::disallowed_types, reason = "hands the address of a connection on")]
 
@@ -13,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,6 +23,7 @@ use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -37,8 +40,7 @@ pub fn further(stream: std::net::TcpStream, peer: IpAddr, open: Opened, pixels: 
 pub fn send(stream: std::net::TcpStream, peer: IpAddr, open: Opened, pixels: &Rc<Pixels>, unsent: Vec<u8>, closes: bool) {
     let pixels = pixels.clone();
     go_on(stream, open, async move |mut stream| {
-        let sent = tokio::time::timeout(HEADER_DEADLINE, stream.write_all(&unsent)).await;
-        if matches!(sent, Ok(Ok(()))) && !closes {
+        if stream.write_all(&unsent).await.is_ok() && !closes {
             further_from(Vec::new(), stream, peer, &pixels).await;
         }
     });
@@ -56,11 +58,16 @@ pub fn over_tls(tls: Rc<Tls>, stream: std::net::TcpStream, peer: IpAddr, open: O
     });
 }
 
+/// A client that takes nothing of its answers for so long is let go.
+const TAKING_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Gives a connection a task of its own.
 fn go_on(stream: std::net::TcpStream, open: Opened, live: impl AsyncFnOnce(TcpStream) + 'static) {
     spawn(async move {
         // Answers and handshakes are many small writes: each shall leave at once.
         let _ = stream.set_nodelay(true);
+        // The system sees whether they are taken (tcp(7), TCP_USER_TIMEOUT).
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(TAKING_DEADLINE));
         match TcpStream::from_std(stream) {
             Ok(stream) => live(stream).await,
             Err(error) => tracing::warn!(%error, "a connection could not be watched"),

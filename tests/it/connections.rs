@@ -3,7 +3,7 @@
 
 use crate::program::{Answer, BEHIND_PROXY, Client, Home, Program, Settings, UNITED_STATES, connected};
 use serde_json::json;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -161,4 +161,28 @@ fn a_stop_waits_for_no_connection_that_is_idle() {
         assert!(began.elapsed() < Duration::from_secs(8), "connections are waited for");
         assert!(kept.into_iter().all(|client| client.into_stream().read(&mut [0; 1]).unwrap_or(0) == 0));
     });
+}
+
+/// Each asks for far more than the system keeps for it; one begins to take it in time.
+#[test]
+fn who_takes_none_of_its_answers_is_let_go() {
+    const ASKED: usize = 2_000;
+    let home = Home::new(Settings { door: BEHIND_PROXY, ..Settings::default() });
+    let program = home.start();
+    let takers = [Duration::from_secs(2), SILENCE + Duration::from_secs(5)].map(|late| {
+        let mut asking = connected(program.public).unwrap();
+        let mut client = Client::over(asking.try_clone().unwrap());
+        // What it asks waits with the system as well.
+        let asked = thread::spawn(move || (0..ASKED).take_while(|_| asking.write_all(b"GET /tag.js HTTP/1.1\r\nHost: a\r\n\r\n").is_ok()).count());
+        thread::spawn(move || {
+            thread::sleep(late);
+            let answers = (0..ASKED).take_while(|_| client.read_answer(false).is_ok_and(|answer| answer.status == 200)).count();
+            drop(client);
+            (answers, asked.join().unwrap())
+        })
+    });
+    let [(taken, asked), (too_late, _)] = takers.map(|taker| taker.join().unwrap());
+    assert_eq!((taken, asked), (ASKED, ASKED));
+    assert!(too_late < ASKED, "all answers were kept for who took none");
+    program.stop();
 }
