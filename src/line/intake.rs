@@ -351,10 +351,11 @@ impl Intake {
         self.spare.replace(group);
     }
 
-    /// A failed group's hits are counted as `failed` once there is a journal to count them in; until
-    /// then the ledger shows them as unwritten.
+    /// A durable group's hits are told to the board, where that is worth it. A failed group's hits are counted as
+    /// `failed` once there is a journal to count them in; until then the ledger shows them as unwritten.
     fn note(&self, is_durable: bool, group: &mut Group) {
         if is_durable {
+            self.portion.borrow_mut().hand_over_enough(&self.board);
             if self.is_failing.replace(false) {
                 self.ledger.show_unwritten(self.worker, Counts::new());
                 tracing::info!(worker = self.worker, "the journal takes hits again");
