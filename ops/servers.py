@@ -3,6 +3,7 @@
 Promises: CPU is that of all threads (`/proc/PID/stat`), and clearpixel's is counted until its journal is in the
 lake; latency is wrk's. Every clearpixel has the same secret, so that a visitor's cookie is good for each.
 """
+import collections
 import json
 import os
 import pathlib
@@ -30,21 +31,35 @@ def free_port():
 
 
 class Server:
-    def driven(self, requests, connections, seconds, seed, words=()):
-        """Drives the server and says what a hit took. `words`: see ops/load.lua."""
-        before = cpu_of(self.pids())
+    def asked(self, requests, connections, seconds, seed, words=()):
+        """Has wrk ask the server; what wrk saw. `words`: see ops/load.lua."""
         scheme = "https" if self.tls else "http"
         out = subprocess.check_output(
             ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", HERE / "load.lua",
              f"{scheme}://127.0.0.1:{self.port}/", "--", requests, str(seed), *map(str, words)], text=True)
         figures = json.loads(out.splitlines()[-1])
-        self.settle()
-        user, system = (after - start for start, after in zip(before, cpu_of(self.pids())))
         if figures["refused"] or figures["broken"]:
             print(f"{self.name}: {figures['refused']} answers were no 2xx, {figures['broken']} connections broke", file=sys.stderr)
+        return figures
+
+    def driven(self, requests, connections, seconds, seed, words=()):
+        """Drives the server and says what a hit took, with all its work."""
+        before = cpu_of(self.pids())
+        figures = self.asked(requests, connections, seconds, seed, words)
+        self.settle()
+        user, system = (after - start for start, after in zip(before, cpu_of(self.pids())))
         hits = figures["hits"]
         return {"user": user / hits * 1e6, "system": system / hits * 1e6, "cpu": (user + system) / hits * 1e6,
                 "hits": hits, "rate": hits / figures["micros"] * 1e6, **{name: figures[name] / 1e3 for name in ("p50", "p99", "p999")}}
+
+    def threads(self):
+        """CPU seconds of each kind of thread (`worker`, `flush`, …), by the scheduler: to the microsecond, where `/proc/PID/stat`
+        counts hundredths of a second."""
+        used = collections.Counter()
+        for pid in self.pids():
+            for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                used[(thread / "comm").read_text().strip().split("-")[0]] += int((thread / "schedstat").read_text().split()[0]) / 1e9
+        return used
 
     def peak(self):
         return peak_of(self.pids())

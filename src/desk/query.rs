@@ -275,6 +275,7 @@ mod tests {
     use crate::lake::audience::Audience;
     use crate::lake::sql::{Session, SessionOptions};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::basic::Encoding;
 
     async fn session(folder: &tempfile::TempDir) -> Session {
         let lake = folder.path().join("lake");
@@ -336,5 +337,20 @@ mod tests {
         let batches = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(out)).unwrap().build().unwrap();
         let batches: Vec<_> = batches.map(Result::unwrap).collect();
         assert_eq!(batches.iter().map(|batch| (batch.num_rows(), batch.num_columns())).collect::<Vec<_>>(), [(2, 44)]);
+    }
+
+    /// Also where a dictionary is full: tools that know no other encodings are told to ask for this (docs/columns.md).
+    #[tokio::test]
+    async fn parquet_of_an_answer_has_the_oldest_encodings_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = session(&folder).await;
+        let mut out = Vec::new();
+        query(&session, "SELECT 'id-' || lpad(value::text, 40, '0') AS id, value FROM generate_series(1, 50000)", Format::Parquet, &mut out).await.unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(out)).unwrap();
+        for column in reader.metadata().row_group(0).columns() {
+            let encodings: Vec<_> = column.encodings().collect();
+            assert!(encodings.contains(&Encoding::PLAIN), "{}: {encodings:?}", column.column_path());
+            assert!(encodings.iter().all(|it| matches!(it, Encoding::PLAIN | Encoding::RLE | Encoding::RLE_DICTIONARY)), "{}: {encodings:?}", column.column_path());
+        }
     }
 }

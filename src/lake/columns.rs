@@ -247,7 +247,10 @@ pub fn writer_properties(table: TableName) -> Result<WriterProperties, ParquetEr
 pub fn document() -> String {
     let mut text = String::from(
         "# Columns\n\nGenerated from `src/lake/columns.rs`. Both tables are partitioned by `day` (Delta `date`, UTC). \
-         Columns marked † have statistics, so that readers can skip by them; no column that could single out a person has.\n",
+         Columns marked † have statistics, so that readers can skip by them; no column that could single out a person has. \
+         Files are Parquet with zstd and data pages V1; texts without a dictionary, ids above all, are `DELTA_LENGTH_BYTE_ARRAY`, \
+         numbers of `trends` `DELTA_BINARY_PACKED`. For a tool that reads neither, `clearpixel query \"SELECT …\" --format parquet` \
+         writes dictionaries and `PLAIN` alone.\n",
     );
     for table in TableName::ALL {
         let note = match table {
