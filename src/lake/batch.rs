@@ -300,7 +300,7 @@ impl IdColumn {
             None if has_filter => Some(filled(&vocabulary, vocabulary.known().max(1))?),
             None => None,
         };
-        chunk.close(Whole { dictionary: (vocabulary.plain(), vocabulary.known()), extremes: None, bloom_filter }, press)
+        chunk.close(Whole { dictionary: (&vocabulary.plain(), vocabulary.known()), extremes: None, bloom_filter }, press)
     }
 }
 

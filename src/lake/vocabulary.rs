@@ -5,7 +5,7 @@
 //! between two flushes the tables leave the processor's caches. Promises: a number means one text for one row group
 //! and nothing beyond it (`Ids::epoch`), so no file's dictionary holds what no row of it has. Limits: 1 MiB and
 //! 65,534 texts a column, 24 columns: 24 MiB of texts and 24 MiB of tables at the very most for a day being loaded;
-//! 65,534 ids, 4.4 MiB with their table, in 2 columns; what comes after is `BEYOND`.
+//! 65,534 ids, 2 MiB with their table, in 2 columns; what comes after is `BEYOND`.
 
 use super::slots::{Slots, Sought};
 use crate::hit::field::Id;
@@ -144,8 +144,6 @@ pub struct IdVocabulary {
     /// So many times a number was asked for.
     asked: usize,
     ids: Vec<Id>,
-    /// As Parquet's plain encoding has them.
-    plain: Vec<u8>,
 }
 
 impl IdVocabulary {
@@ -167,16 +165,20 @@ impl IdVocabulary {
             return BEYOND;
         }
         let number = self.ids.len() as u16;
-        self.plain.extend_from_slice(&32_u32.to_le_bytes());
-        self.plain.extend_from_slice(&id.digits());
         self.ids.push(id);
         let Self { slots, hasher, ids, .. } = self;
         slots.put(sought, u64::from(number), |known| ids.get(known as usize).map_or(Sought::default(), |id| hashed(hasher, &id.0)));
         number
     }
 
-    pub fn plain(&self) -> &[u8] {
-        &self.plain
+    /// The ids' digits in Parquet's plain encoding.
+    pub fn plain(&self) -> Vec<u8> {
+        let mut plain = Vec::with_capacity(self.ids.len() * (size_of::<u32>() + 32));
+        for id in &self.ids {
+            plain.extend_from_slice(&32_u32.to_le_bytes());
+            plain.extend_from_slice(&id.digits());
+        }
+        plain
     }
 
     pub const fn known(&self) -> usize {
