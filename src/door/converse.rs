@@ -1,8 +1,8 @@
 //! Owns the connections that have a task of their own: those over TLS, and those that asked for more than a pixel.
 //!
 //! Knows hyper and TLS. Promises: a connection that is slow with its headers, or takes nothing of its answers, is closed
-//! after 10 s; on stop, connections
-//! finish what they are at and no more. Limits: 48 KiB of head for each (16 KiB request line and 32 KiB headers).
+//! after 10 s; on stop, connections finish what they are at and no more. Limits: 48 KiB of head for each (16 KiB request
+//! line and 32 KiB headers).
 #![expect(clippy::disallowed_types, reason = "hands the address of a connection on")]
 
 use super::pixel::Pixels;

@@ -500,7 +500,8 @@ mod tests {
             record.texts[Text::PageTitle as usize] = if row % 2 == 0 { &path } else { "" };
             record.texts[Text::Event as usize] = &path;
             record.visitor_id = (row % 10 > 0).then(|| id(row));
-            record.visit_id = Some(id(row));
+            // A whole page has none.
+            record.visit_id = (!(40_000..60_000).contains(&row)).then(|| id(row));
             push(&record);
         });
         let event = metadata.row_group(0).columns().iter().find(|column| column.column_path().string() == "event").unwrap();
