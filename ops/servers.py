@@ -22,6 +22,8 @@ from machine import cpu_of, peak_of
 HERE = pathlib.Path(__file__).resolve().parent
 SERVER_CORE, LOAD_CORE = "0", "1"
 SECRET = random.Random(1).randbytes(32)
+# For a `Clearpixel` that flushes nothing: neither by time nor by number of rows.
+UNFLUSHED = {"flush_after": 86_400, "lake": "flush_rows = 100000000\n"}
 
 
 def free_port():
@@ -125,8 +127,13 @@ class Clearpixel(Server):
         try:
             awaited(self.is_ready, 0.01)
         except BaseException:
-            self.process.kill()
+            self.kill()
             raise
+
+    def kill(self):
+        """As a crash does: what is in the journal stays there."""
+        self.process.kill()
+        self.process.wait()
 
     def is_ready(self):
         if self.process.poll() is not None:

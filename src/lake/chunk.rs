@@ -227,13 +227,7 @@ impl Chunk {
         let data_page_offset = bytes.bytes_written();
         let mut bytes = bytes.into_inner()?;
         bytes.extend_from_slice(&self.pages.into_inner()?);
-        let mut encodings = vec![Encoding::RLE];
-        if has_dictionary {
-            encodings.extend([Encoding::PLAIN, Encoding::RLE_DICTIONARY]);
-        }
-        if self.spelled_pages > 0 {
-            encodings.push(Encoding::DELTA_LENGTH_BYTE_ARRAY);
-        }
+        let encodings = std::iter::once(Encoding::RLE).chain(page_stats.iter().map(|pages| pages.encoding)).collect();
         let mut metadata = ColumnChunkMetaData::builder(self.column)
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
             .set_encodings(encodings)
