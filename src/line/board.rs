@@ -289,12 +289,10 @@ impl Part {
     fn hand_over(&mut self, board: &Board) {
         let mut order: Vec<(u64, usize)> = self.rows.iter().enumerate().map(|(number, row)| (row.site, number)).collect();
         order.sort_unstable();
+        self.sites = order.chunk_by(|left, right| left.0 == right.0).count();
         let mut rows = order.iter().filter_map(|(_, number)| self.rows.get(*number)).map(|row| (row, row.texts(&self.texts)));
         let mut next = rows.next();
-        self.sites = 0;
-        let mut last = None;
-        while let Some((row, [site, ..])) = next {
-            self.sites += usize::from(last.replace(row.site) != Some(row.site));
+        while let Some((_, [site, ..])) = next {
             let mut there = board.site(site);
             for _ in 0..TOGETHER_MAX {
                 let Some((row, [_, values @ ..])) = next.filter(|(_, texts)| texts[0] == site) else { break };
