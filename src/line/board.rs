@@ -287,6 +287,9 @@ impl Portion {
 impl Part {
     /// Hands over all rows, those of a site together.
     fn hand_over(&mut self, board: &Board) {
+        if self.rows.is_empty() {
+            return;
+        }
         let mut order: Vec<(u64, usize)> = self.rows.iter().enumerate().map(|(number, row)| (row.site, number)).collect();
         order.sort_unstable();
         self.sites = order.chunk_by(|left, right| left.0 == right.0).count();
