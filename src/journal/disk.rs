@@ -1,15 +1,17 @@
-//! Owns the file that a segment is written to, and the two ways to it.
+//! Owns the file that a segment is written to and read from, and the two ways to it.
 //!
 //! Where a reply waits for `write()` alone, bytes go through the page cache. Where it waits for the disk they
 //! go past it (`O_DIRECT`): whole blocks, onto blocks that were written before, with zeros. A sync then finds
-//! no pages to look through and no blocks to turn from set aside to written, which is half of what it costs
-//! (`docs/decisions/0042`). Promises: an append that failed leaves all that was appended before as it was;
-//! where a file system knows no such way (`EINVAL`), the page cache's is taken. Never reads a segment. Limits: two buffers of
-//! 256 KiB a writer; zeros are written 512 KiB ahead at most, and no further than the segment is long.
+//! no pages to look through and no blocks to turn from set aside to written, which is half of what it costs. Who brings
+//! such a segment into the lake reads it past the page cache too, which has nothing of it (`docs/decisions/0042`).
+//! Promises: an append that failed leaves all that was appended before as it was; where a file system knows no such way
+//! (`EINVAL`), the page cache's is taken. Limits: two buffers of 256 KiB a writer, one a reader; zeros are written
+//! 512 KiB ahead at most, and no further than the segment is long.
 
 use rustix::fs::{FallocateFlags, OFlags};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -127,6 +129,44 @@ impl Direct {
     }
 }
 
+/// A segment's file, read from its start past the page cache, a buffer at a time.
+pub struct PastTheCache {
+    file: File,
+    buffer: Aligned,
+    /// What of the buffer is read and not yet given away.
+    left: Range<usize>,
+}
+
+impl PastTheCache {
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        // Where it cannot be asked for, the page cache's way is as good.
+        if let Err(error) = rustix::fs::fcntl_setfl(&file, OFlags::DIRECT) {
+            tracing::debug!(%error, "segments are read through the page cache");
+        }
+        Ok(Self { file, buffer: Aligned::new(), left: 0..0 })
+    }
+}
+
+impl Read for PastTheCache {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if self.left.is_empty() {
+            let read = match self.file.read(self.buffer.bytes_mut()) {
+                // Such a file system, or a file whose end is no block's, at its end.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    rustix::fs::fcntl_setfl(&self.file, OFlags::empty())?;
+                    self.file.read(self.buffer.bytes_mut())?
+                }
+                read => read?,
+            };
+            self.left = 0..read;
+        }
+        let read = (&self.buffer.bytes()[self.left.clone()]).read(room)?;
+        self.left.start += read;
+        Ok(read)
+    }
+}
+
 /// `BUFFER` bytes whose place in memory is a multiple of `BLOCK`.
 struct Aligned {
     bytes: Vec<u8>,
@@ -152,9 +192,33 @@ impl Aligned {
 
 #[cfg(test)]
 mod tests {
-    use super::{AHEAD_MAX, BLOCK, BUFFER, SET_ASIDE_BYTES, SegmentOnDisk};
+    use super::{AHEAD_MAX, BLOCK, BUFFER, PastTheCache, SET_ASIDE_BYTES, SegmentOnDisk};
     use proptest::prelude::*;
+    use std::io::Read;
     use std::os::unix::fs::FileExt;
+
+    /// What is read of a file of this length, past the page cache or by a buffer that may not lie where it does.
+    fn read_back(length: usize, is_refused: bool) -> (Vec<u8>, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("segment");
+        let bytes: Vec<u8> = (0..length).map(|at| (at / 7) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let mut file = PastTheCache::open(&path).unwrap();
+        file.buffer.start ^= usize::from(is_refused);
+        let mut read = Vec::new();
+        file.read_to_end(&mut read).unwrap();
+        (read, bytes)
+    }
+
+    #[test]
+    fn a_file_of_any_length_is_read_past_the_page_cache() {
+        for length in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, BUFFER, BUFFER + 513, 3 * BUFFER - 1] {
+            for is_refused in [false, true] {
+                let (read, bytes) = read_back(length, is_refused);
+                assert!(read == bytes, "{length} bytes, {} were read", read.len());
+            }
+        }
+    }
 
     fn appended(past_the_cache: bool, groups: &[Vec<u8>]) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();

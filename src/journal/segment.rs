@@ -11,7 +11,7 @@
 //! whatever happens between them. Starting after a crash and after a clean stop is the same:
 //! whatever lies there is sealed and waits for the lake. Limits: 64 MiB a segment.
 
-use super::disk::{SET_ASIDE_BYTES, SegmentOnDisk};
+use super::disk::{PastTheCache, SET_ASIDE_BYTES, SegmentOnDisk};
 use super::folder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -332,7 +332,7 @@ impl Directory {
         Ok(Self { path: path.to_owned(), past_the_cache: false })
     }
 
-    /// With new segments written past the page cache: for writers that sync each group.
+    /// With new segments written past the page cache, and all read past it: for writers that sync each group.
     pub fn past_the_cache(self, past_the_cache: bool) -> Self {
         Self { past_the_cache, ..self }
     }
@@ -371,7 +371,9 @@ impl Shelf for Directory {
     }
 
     fn read(&self, sequence: u64) -> io::Result<Box<dyn Read>> {
-        Ok(Box::new(File::open(self.path(sequence))?.take(SEGMENT_BYTES_MAX + SET_ASIDE_BYTES)))
+        let path = self.path(sequence);
+        let file: Box<dyn Read> = if self.past_the_cache { Box::new(PastTheCache::open(&path)?) } else { Box::new(File::open(path)?) };
+        Ok(Box::new(file.take(SEGMENT_BYTES_MAX + SET_ASIDE_BYTES)))
     }
 
     fn settle(&self, sealed: &Sealed) -> io::Result<()> {
