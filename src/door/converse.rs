@@ -84,11 +84,16 @@ pub fn spawn(connection: impl Future<Output = ()> + 'static) {
 /// How many connections a worker has.
 #[derive(Default)]
 pub struct Open {
-    connections: Cell<usize>,
+    connections: Rc<Cell<usize>>,
     one_ended: Notify,
 }
 
 impl Open {
+    /// Counted where others can look.
+    pub fn counted_in(connections: Rc<Cell<usize>>) -> Self {
+        Self { connections, one_ended: Notify::new() }
+    }
+
     pub fn count(&self) -> usize {
         self.connections.get()
     }

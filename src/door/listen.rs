@@ -35,8 +35,8 @@ pub async fn serve(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcc
 async fn serve_until(listener: TcpListener, public: Rc<Public>, tls: Option<TlsAcceptor>, mut stop: watch::Receiver<bool>) -> io::Result<bool> {
     let listener = watched(mio::net::TcpListener::from_std(listener))?;
     let poll = mio::Poll::new()?;
+    let open = Rc::new(Open::counted_in(public.collector.connected()));
     let pixels = Rc::new(Pixels::new(public, stop.clone()));
-    let open = Rc::<Open>::default();
     let connections = Connections::new(pixels.clone(), open.clone(), &poll)?;
     let reception = Reception { pixels, connections, tls: tls.map(|acceptor| Rc::new(Tls::new(acceptor))), open };
     let mut poll = watched(poll)?;

@@ -34,7 +34,7 @@ use crate::rules::strings;
 use crate::rules::suppression::{Standing, Suppressions};
 use crate::rules::timing;
 use bumpalo::Bump;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,6 +179,11 @@ pub enum End {
 impl Collector {
     pub fn new(book: Arc<Rulebook>, intake: Rc<Intake>) -> Self {
         Self { judge: RefCell::new(Judge::new(book.clone())), book, intake }
+    }
+
+    /// Where who lets connections in says how many there are.
+    pub fn connected(&self) -> Rc<Cell<usize>> {
+        self.intake.connected()
     }
 
     pub fn book(&self) -> &Rulebook {

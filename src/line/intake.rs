@@ -1,7 +1,8 @@
 //! Owns the door of the journal: many hits, one write, one `fdatasync`, and only then the replies.
 //!
 //! Each worker fills a group while the group before it is being made durable; one group is in flight, the
-//! next one fills meanwhile. Where a reply waits for the disk, a thread of its own does the waiting; where
+//! next one fills meanwhile. Where a reply waits for the disk, a thread of its own does the waiting, and one sync follows
+//! another so closely only where few are left that could still come (docs/decisions/0054); where
 //! it waits for `write()` alone, the worker writes, which takes less than waking another thread and being
 //! woken by it. Promises: a ticket says "durable" only after
 //! the journal said so; a group that failed is failed for all its hits, and none of it is in the lake;
@@ -31,6 +32,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// The worker's side: fills groups. Lives and dies on the worker's thread.
 pub struct Intake {
@@ -44,6 +46,11 @@ pub struct Intake {
     /// What the board is to be told.
     portion: RefCell<Portion>,
     wake: tokio::sync::Notify,
+    /// How many connections the worker has: who lets them in counts them.
+    connected: Rc<Cell<usize>>,
+    linger: Duration,
+    is_lingering: Cell<bool>,
+    enough_came: tokio::sync::Notify,
     journal: Journal,
     repeats: Arc<Repeats>,
     ledger: Arc<Ledger>,
@@ -70,6 +77,7 @@ struct Held {
 #[derive(Default)]
 struct Group {
     frames: Vec<u8>,
+    hits: usize,
     noted: Vec<Noted>,
     fate: Rc<Fate>,
     /// Of rows that waited for their persons.
@@ -125,6 +133,10 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 const ROUNDS_MAX: usize = 64;
 /// Some 300 hits: what a sync takes is then less than half a microsecond of each.
 const GATHERED_BYTES: usize = 96 << 10;
+/// By tokio's timer, which counts milliseconds, between one and two. A sync takes 0.2 ms, and 70 µs of the processor's time.
+const LINGER: Duration = Duration::from_millis(1);
+/// In the 0.2 to 0.4 ms of a sync: 20,000 a second and more. Where fewer come the processor has time to spare.
+const LINGERED_FOR: usize = 8;
 
 impl Intake {
     pub fn new(worker: usize, journal: Journal, repeats: Arc<Repeats>, ledger: Arc<Ledger>, board: Arc<Board>, hasher: DefaultHashBuilder) -> Self {
@@ -137,6 +149,10 @@ impl Intake {
             board,
             portion: RefCell::new(Portion::new(hasher)),
             wake: tokio::sync::Notify::new(),
+            connected: Rc::default(),
+            linger: LINGER,
+            is_lingering: Cell::new(false),
+            enough_came: tokio::sync::Notify::new(),
             journal,
             repeats,
             ledger,
@@ -152,6 +168,11 @@ impl Intake {
     /// With the way to the disk of personal information.
     pub fn with_persons(self, persons: Option<PersonsDoor>) -> Self {
         Self { persons, ..self }
+    }
+
+    /// Where who lets connections in says how many there are.
+    pub fn connected(&self) -> Rc<Cell<usize>> {
+        self.connected.clone()
     }
 
     /// Sends a person off to the disk and holds the row until it is there. `None` where the hit fails at once.
@@ -175,6 +196,7 @@ impl Intake {
             self.wake.notify_one();
         }
         frame::write_interaction(interaction, &mut group.frames);
+        self.count(&mut group);
         group.noted.extend(noted);
         let record = interaction.record();
         ledger::add_stored(&mut group.stored, record, || site.shared());
@@ -227,6 +249,7 @@ impl Intake {
             self.wake.notify_one();
         }
         group.frames.extend_from_slice(framed.bytes());
+        self.count(&mut group);
         group.noted.extend(noted);
         group.fates.push(fate.clone());
         ledger::add_stored(&mut group.stored, &record, || self.names.borrow_mut().of(record.text(Text::Site)));
@@ -239,9 +262,43 @@ impl Intake {
             self.wake.notified().await;
             self.gather().await;
             while self.send_group().await {
+                self.linger().await;
                 self.gather().await;
             }
         }
+    }
+
+    /// Counts a hit that was put into a group.
+    fn count(&self, group: &mut Group) {
+        group.hits += 1;
+        if self.is_lingering.get() && self.has_enough(group) {
+            self.enough_came.notify_one();
+        }
+    }
+
+    /// Whether as many wait in a group as may still come. A connection waits for its answer, as a rule, before it asks
+    /// for more.
+    fn has_enough(&self, group: &Group) -> bool {
+        group.hits >= self.connected.get().div_ceil(2)
+    }
+
+    /// After a sync of the disk in which many came: lets others come too before the next.
+    async fn linger(&self) {
+        let is_worth_it = {
+            let came = self.filling.borrow();
+            came.hits >= LINGERED_FOR && !self.has_enough(&came)
+        };
+        if !is_worth_it || matches!(self.journal, Journal::Here(_)) {
+            return;
+        }
+        self.is_lingering.set(true);
+        tokio::select! {
+            // In this order, so that nothing of it is left for the next time.
+            biased;
+            () = self.enough_came.notified() => {}
+            () = tokio::time::sleep(self.linger) => {}
+        }
+        self.is_lingering.set(false);
     }
 
     /// Waits while more hits come into the group: as long as the worker has others at hand, but for the limits.
@@ -346,6 +403,7 @@ impl Intake {
         }
         self.note(segment.is_some(), &mut group);
         group.frames.clear();
+        group.hits = 0;
         group.stored.clear();
         group.tallies.clear();
         self.spare.replace(group);
@@ -433,7 +491,7 @@ fn appended(writer: &mut Writer, frames: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fate, Held, Intake, Journal, Ticket};
+    use super::{Fate, Held, Intake, Journal, Order, Ticket};
     use crate::hit::outcome::Outcome;
     use crate::journal::frame::Framed;
     use crate::journal::segment::{Directory, Register, Writer};
@@ -442,8 +500,91 @@ mod tests {
     use crate::line::ledger::Ledger;
     use hashbrown::DefaultHashBuilder;
     use std::rc::Rc;
+    use std::sync::mpsc::{Receiver, sync_channel};
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
     use tokio::sync::oneshot;
+
+    /// A worker of forty connections, of which nobody waits yet, and what its journal is asked to do.
+    fn of_forty(linger: Duration) -> (Intake, Receiver<Order>) {
+        let (sender, orders) = sync_channel(4);
+        let intake = Intake::new(0, Journal::There(sender), Arc::new(Repeats::new(1 << 20)), Arc::default(), Arc::default(), DefaultHashBuilder::default());
+        intake.connected().set(40);
+        (Intake { linger, ..intake }, orders)
+    }
+
+    fn hit(intake: &Intake) -> Ticket {
+        let fate = Rc::new(Fate::default());
+        assert!(intake.let_in(&Framed::of_record(&page_view(1, 1, 1, "/")), None, &fate));
+        Ticket(fate)
+    }
+
+    /// What the journal is asked once nothing else is at hand.
+    async fn asked(orders: &Receiver<Order>) -> Option<Order> {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        orders.try_recv().ok()
+    }
+
+    fn make_durable(order: Option<Order>) {
+        let Some(Order::Append { frames, done }) = order else { panic!("nothing was asked") };
+        done.send((frames, Some(1))).unwrap();
+    }
+
+    async fn are_durable(tickets: Vec<Ticket>) -> bool {
+        futures::future::join_all(tickets).await.into_iter().all(|is_durable| is_durable)
+    }
+
+    #[tokio::test]
+    async fn where_many_came_in_a_sync_half_of_all_are_waited_for() {
+        let (intake, orders) = of_forty(Duration::from_secs(3_600));
+        let hits = |count| Vec::from_iter((0..count).map(|_| hit(&intake)));
+        let test = async {
+            let first = hits(1);
+            let order = asked(&orders).await;
+            let few = hits(7);
+            make_durable(order);
+            assert!(are_durable(first).await, "it waited for nobody");
+            let order = asked(&orders).await;
+            let mut many = hits(8);
+            make_durable(order);
+            assert!(are_durable(few).await, "nor did so few");
+            many.extend(hits(11));
+            assert!(asked(&orders).await.is_none(), "nineteen of forty");
+            many.extend(hits(1));
+            let order = asked(&orders).await;
+            let mut others = hits(8);
+            make_durable(order);
+            assert!(are_durable(many).await);
+            assert!(asked(&orders).await.is_none(), "eight of forty");
+            // More were let go than stayed.
+            intake.connected().set(18);
+            others.extend(hits(1));
+            make_durable(asked(&orders).await);
+            assert!(are_durable(others).await);
+        };
+        tokio::select! { () = intake.pump() => panic!("it never ends"), () = test => {} }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_others_does_not_wait_long() {
+        let (intake, orders) = of_forty(Duration::from_millis(1));
+        let test = async {
+            let first = hit(&intake);
+            let order = asked(&orders).await;
+            let many = Vec::from_iter((0..8).map(|_| hit(&intake)));
+            make_durable(order);
+            assert!(first.await);
+            let mut order = None;
+            while order.is_none() {
+                order = asked(&orders).await;
+            }
+            make_durable(order);
+            assert!(are_durable(many).await);
+        };
+        tokio::select! { () = intake.pump() => panic!("it never ends"), () = test => {} }
+    }
 
     #[tokio::test]
     async fn a_row_waits_for_its_person_and_fails_with_it() {
