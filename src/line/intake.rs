@@ -323,9 +323,8 @@ impl Intake {
     /// Moves what was tallied into the group being filled; every 100 ms, and before the end.
     pub fn turn_in_tallies(&self) {
         self.portion.borrow_mut().hand_over(&self.board);
-        let counts = std::mem::take(&mut *self.tallies.borrow_mut());
         let mut unwritten = self.unwritten.borrow_mut();
-        ledger::merge(&mut unwritten, counts);
+        ledger::merge(&mut unwritten, &mut self.tallies.borrow_mut());
         if unwritten.is_empty() {
             return;
         }
@@ -335,7 +334,7 @@ impl Intake {
                 frame::write_tally(site, *hour, outcome, count, &mut group.frames);
             }
         }
-        ledger::merge(&mut group.tallies, std::mem::take(&mut unwritten));
+        ledger::merge(&mut group.tallies, &mut unwritten);
         self.wake.notify_one();
     }
 
@@ -426,7 +425,7 @@ impl Intake {
         // What failed must not show: with it goes what the board was not told yet, a second's at most.
         self.portion.borrow_mut().drop_all();
         let mut unwritten = self.unwritten.borrow_mut();
-        ledger::merge(&mut unwritten, std::mem::take(&mut group.tallies));
+        ledger::merge(&mut unwritten, &mut group.tallies);
         for ((site, hour), account) in &group.stored {
             ledger::add_to(&mut unwritten, (site, *hour), (Outcome::Failed, account.ends.of(Outcome::Stored)), || site.clone());
         }

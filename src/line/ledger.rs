@@ -47,8 +47,8 @@ impl Ledger {
     }
 
     /// Adds counts of a segment that the last run left: the ledger has them, the totals since this start do not.
-    pub fn recall(&self, segment: u64, counts: Counts) {
-        merge(self.lock().recalled.entry(segment).or_default(), counts);
+    pub fn recall(&self, segment: u64, mut counts: Counts) {
+        merge(self.lock().recalled.entry(segment).or_default(), &mut counts);
     }
 
     /// Shows the counts that a worker could not journal yet, in place of those it showed before.
@@ -166,9 +166,12 @@ impl Equivalent<(Arc<str>, Hour)> for Key<'_> {
     }
 }
 
-/// Adds all counts of `from`.
-pub fn merge(into: &mut Counts, from: Counts) {
-    for (key, account) in from {
+/// Adds all counts of `from`, which is empty afterwards, with room for as many.
+pub fn merge(into: &mut Counts, from: &mut Counts) {
+    if into.is_empty() {
+        std::mem::swap(into, from);
+    }
+    for (key, account) in from.drain() {
         into.entry(key).or_default().add(account);
     }
 }
