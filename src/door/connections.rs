@@ -341,6 +341,26 @@ mod tests {
         LocalSet::new().run_until(test).await;
     }
 
+    #[tokio::test]
+    #[expect(clippy::await_holding_refcell_ref, reason = "that is the fault")]
+    async fn a_fault_in_one_request_ends_that_connection_and_no_other() {
+        let mut door = Door::new().await;
+        let test = async {
+            door.serve();
+            let (mut first, mut other) = (door.client().await, door.client().await);
+            ask(&mut first).await;
+            let public = door.connections.pixels.public().clone();
+            // Whoever wants room for what it decodes finds it taken.
+            let taken = public.arena.borrow_mut();
+            first.write_all(PIXEL).await.unwrap();
+            assert_eq!(first.read(&mut [0]).await.unwrap(), 0, "no answer");
+            drop(taken);
+            ask(&mut other).await;
+            assert_eq!(door.open.count(), 1);
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
     /// Nobody is served: what was said lies there when the stop comes.
     #[tokio::test]
     async fn at_the_stop_who_has_asked_is_answered_and_all_are_let_go() {
