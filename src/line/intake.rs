@@ -1,15 +1,14 @@
 //! Owns the door of the journal: many hits, one write, one `fdatasync`, and only then the replies.
 //!
 //! Each worker fills a group while the group before it is being made durable; one group is in flight, the
-//! next one fills meanwhile. Where a reply waits for the disk, a thread of its own does the waiting, and one sync follows
-//! another so closely only where few are left that could still come (docs/decisions/0054); where
-//! it waits for `write()` alone, the worker writes, which takes less than waking another thread and being
-//! woken by it. Promises: a ticket says "durable" only after
-//! the journal said so; a group that failed is failed for all its hits, and none of it is in the lake;
-//! the ledger counts a group when it is durable, by counts made with its very frames; the board is told
-//! within a second, of nothing that failed. An identify call's row waits until its person is on disk, and is
-//! then put into the group being filled; where that fails, the hit does. Limits: a group of at
-//! most 8 MiB, beyond which hits fail at once, since the disk is far behind.
+//! next one fills meanwhile. Where a reply waits for the disk, a thread of its own does the waiting, and after a sync
+//! in which many came the next waits for more of them, 2 ms at the most (docs/decisions/0054); where it waits for
+//! `write()` alone, the worker writes, which takes less than waking another thread and being woken by it. Promises: a
+//! ticket says "durable" only after the journal said so; a group that failed is failed for all its hits, and none of it
+//! is in the lake; the ledger counts a group when it is durable, by counts made with its very frames; the board is told
+//! within a second, of nothing that failed. An identify call's row waits until its person is on disk, and is then put
+//! into the group being filled; where that fails, the hit does. Limits: a group of at most 8 MiB, beyond which hits fail
+//! at once, since the disk is far behind.
 
 use super::board::{Board, Portion};
 use super::guard::{Noted, Repeats};
@@ -133,7 +132,7 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 const ROUNDS_MAX: usize = 64;
 /// Some 300 hits: what a sync takes is then less than half a microsecond of each.
 const GATHERED_BYTES: usize = 96 << 10;
-/// By tokio's timer, which counts milliseconds, between one and two. A sync takes 0.2 ms, and 70 µs of the processor's time.
+/// By tokio's timer, which counts milliseconds, between one and two. A sync takes 0.2 ms, of which 70 µs are the processor's.
 const LINGER: Duration = Duration::from_millis(1);
 /// In the 0.2 to 0.4 ms of a sync: 20,000 a second and more. Where fewer come the processor has time to spare.
 const LINGERED_FOR: usize = 8;
@@ -303,7 +302,7 @@ impl Intake {
 
     /// Waits while more hits come into the group: as long as the worker has others at hand, but for the limits.
     /// Whoever is ready shall be in the group; and a sync of the disk takes as much for one hit as for a
-    /// hundred, some 150 µs of the processor's time. Where nobody is at hand it waits for nobody.
+    /// hundred, some 70 µs of the processor's time. Where nobody is at hand it waits for nobody.
     async fn gather(&self) {
         let (rounds, bytes) = match self.journal {
             Journal::Here(_) => (1, usize::MAX),
