@@ -280,15 +280,18 @@ impl Table {
             .with_actions(actions)
             .build(Some(state), self.delta.log_store(), swap.operation.clone())
             .await;
+        // What the commit came to is known: to look at the log for it would be to go through all its files once more.
         let version = match committed {
-            Ok(committed) => committed.version(),
+            Ok(committed) => {
+                self.delta.state = Some(committed.snapshot);
+                committed.version
+            }
             Err(error) if is_about_order(&error) => {
                 self.refresh().await?;
                 return Ok(None);
             }
             Err(error) => return Err(self.failed(error)),
         };
-        self.refresh().await?;
         if version > 0 && version % CHECKPOINT_EVERY == 0 {
             self.checkpoint().await;
         }
