@@ -59,8 +59,7 @@ fn flush(segment: &[u8]) -> usize {
     let (mut press, mut trends, mut file) = (Press::new().unwrap(), Trends::default(), InteractionFile::new(NOW.day()).unwrap());
     each_frame(segment, |frame| {
         if let Frame::Interaction(record) = frame {
-            let ids = file.push(record, &mut press).unwrap();
-            trends.count_numbered(record, &ids);
+            file.push(record, &mut press, Some(&mut trends)).unwrap();
         }
     });
     let mut length = file.finish("counts", 1, NOW, &mut press).unwrap().bytes.len();

@@ -202,10 +202,7 @@ fn loaded(bytes: &[u8], mut trends: Option<Trends>) -> usize {
     let (mut press, mut file) = (Press::new().unwrap(), InteractionFile::new(NOW.day()).unwrap());
     each_frame(bytes, |frame| {
         if let Frame::Interaction(record) = frame {
-            let ids = file.push(record, &mut press).unwrap();
-            if let Some(trends) = &mut trends {
-                trends.count_numbered(record, &ids);
-            }
+            file.push(record, &mut press, trends.as_mut()).unwrap();
         }
     });
     let mut length = file.finish("bench", 1, NOW, &mut press).unwrap().bytes.len();

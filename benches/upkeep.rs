@@ -167,7 +167,7 @@ async fn fill(lake: &Path, size: &Size) {
             let (mut press, mut file, mut trends) = (Press::new().unwrap(), InteractionFile::new(Moment(midnight).day()).unwrap(), Trends::default());
             for at in row..end {
                 each_record(before + at, size.visitors, midnight, DAY / i64::try_from(a_day).unwrap() * i64::try_from(at).unwrap(), |record| {
-                    file.push(&record, &mut press).unwrap();
+                    file.push(&record, &mut press, None).unwrap();
                     trends.count(&Frame::Interaction(record));
                 });
             }
@@ -198,7 +198,7 @@ async fn scatter(lake: &Path, files: u64) {
                 let day = Moment(midnight).day();
                 let (mut press, mut file, mut trends) = (Press::new().unwrap(), InteractionFile::new(day).unwrap(), Trends::default());
                 each_record(number, 1_000, midnight, 0, |record| {
-                    file.push(&record, &mut press).unwrap();
+                    file.push(&record, &mut press, None).unwrap();
                     trends.count(&Frame::Interaction(record));
                 });
                 let numbered = i64::try_from(number).unwrap();

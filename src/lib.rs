@@ -127,7 +127,10 @@ pub mod lake {
     pub mod load;
     pub mod batch;
     pub mod trends;
+    pub mod cells;
+    pub mod dimension;
     pub mod known;
+    pub mod values;
     pub mod table;
     pub mod lease;
     pub mod read;

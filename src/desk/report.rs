@@ -8,7 +8,7 @@ use super::text::{bar, eighths, grouped, left, plain, right};
 use crate::hit::clock::{Day, Hour, Moment};
 use crate::hit::outcome::Outcome;
 use crate::lake::sql::{Session, SqlError};
-use crate::lake::trends::Dimension;
+use crate::lake::dimension::Dimension;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};

@@ -15,7 +15,7 @@ use crate::lake::read::{self, column, text, unlike};
 use crate::lake::retain::{DROPPED, DROPPED_STORED, Terms};
 use crate::lake::rewrite::{REMOVED, sha256_of};
 use crate::lake::table::{LiveFile, Table, TableError};
-use crate::lake::trends::Dimension;
+use crate::lake::dimension::Dimension;
 use crate::hit::clock::Moment;
 use crate::hit::outcome::Outcome;
 use crate::hit::site::Site;

@@ -24,7 +24,7 @@ use crate::hit::site::{Site, SiteKey, UNKNOWN_SITE};
 use crate::journal::segment::Register;
 use crate::lake::audience::Audience;
 use crate::lake::outcomes::Outcomes;
-use crate::lake::trends::Dimension;
+use crate::lake::dimension::Dimension;
 use crate::line::board::Board;
 use crate::line::collect::Rulebook;
 use crate::line::flush::Figures;

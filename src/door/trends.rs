@@ -10,7 +10,7 @@ use crate::lake::file::day_text;
 use crate::lake::audience::Audience;
 use crate::lake::sql::{Session, SessionOptions, SqlError};
 use crate::lake::table::TableError;
-use crate::lake::trends::Dimension;
+use crate::lake::dimension::Dimension;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
@@ -140,7 +140,7 @@ mod tests {
     use crate::hit::sample::page_view;
     use crate::lake::audience::Audience;
     use crate::lake::sample::commit;
-    use crate::lake::trends::Dimension;
+    use crate::lake::dimension::Dimension;
     use std::path::Path;
 
     const DAY: i64 = 86_400;

@@ -10,7 +10,8 @@ use super::chunk::{Chunk, ClosedChunk, Press, Whole};
 use super::columns::{BLOOM_FPP, INTERACTIONS, MAP_PARTS, ROW_GROUP_BYTES, ROW_GROUP_ROWS, TableName, arrow_field};
 use super::file::{FileToAdd, arrow_writer};
 use super::slots::Sought;
-use super::vocabulary::{BEYOND, IdVocabulary, Ids, Vocabularies, Word};
+use super::trends::Trends;
+use super::vocabulary::{BEYOND, IdVocabulary, Vocabularies, Word};
 use crate::hit::clock::{Day, Moment};
 use crate::hit::field::Id;
 use crate::hit::record::{Number, Record, Text};
@@ -100,8 +101,8 @@ pub struct InteractionFile {
 const PAGE_ROWS: usize = 20_000;
 
 impl InteractionFile {
-    /// Adds a row; gives back the numbers that its texts have.
-    pub fn push(&mut self, record: &Record<'_>, press: &mut Press) -> Result<Ids> {
+    /// Adds a row; `trends` count it, if there are any.
+    pub fn push(&mut self, record: &Record<'_>, press: &mut Press, trends: Option<&mut Trends>) -> Result<()> {
         if self.group.as_ref().is_some_and(|group| group.is_full()) {
             self.end_group(press)?;
         }
@@ -113,7 +114,7 @@ impl InteractionFile {
             }
         };
         self.rows += 1;
-        group.push(record, press)
+        group.push(record, press, trends)
     }
 
     pub fn new(day: Day) -> Result<Self> {
@@ -150,9 +151,11 @@ struct RowGroup {
 }
 
 impl RowGroup {
-    fn push(&mut self, record: &Record<'_>, press: &mut Press) -> Result<Ids> {
+    fn push(&mut self, record: &Record<'_>, press: &mut Press, trends: Option<&mut Trends>) -> Result<()> {
         let (visitor, visit) = (self.visitor.seek(record.visitor_id), self.visit.seek(record.visit_id));
         let (at, ids) = (self.rows, self.vocabularies.ids(record));
+        // Their cells come from memory while the row goes into its pages.
+        let counting = trends.map(|trends| (trends.seek(record, &ids), trends));
         for (((chunk, id), text), vocabulary) in self.texts.iter_mut().zip(&ids.texts).zip(&record.texts).zip(&self.vocabularies.texts) {
             chunk.push(at, *id, vocabulary.known(), text.as_bytes(), press)?;
         }
@@ -169,7 +172,10 @@ impl RowGroup {
         if self.rows.is_multiple_of(PAGE_ROWS) {
             self.end_page(press)?;
         }
-        Ok(ids)
+        if let Some((sought, trends)) = counting {
+            trends.count_sought(record, &sought);
+        }
+        Ok(())
     }
 
     fn new(schema: &SchemaDescriptor, arrow: Vec<ArrowColumnWriter>) -> Self {
@@ -434,7 +440,7 @@ mod tests {
         let (mut press, mut file) = (Press::new().unwrap(), InteractionFile::new(Day(1)).unwrap());
         for row in 0..rows {
             make(row, &mut |record| {
-                file.push(record, &mut press).unwrap();
+                file.push(record, &mut press, None).unwrap();
             });
         }
         let added = file.finish("test", 1, Moment(0), &mut press).unwrap();

@@ -5,7 +5,7 @@
 //! no sketch at all counts zero visitors, and bytes that are no sketch are an error and not a guess.
 //! Never learns who a visitor is: a sketch does not hold that.
 
-use super::trends::SKETCH_LG_K;
+use super::cells::SKETCH_LG_K;
 use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, Int64Array};
 use arrow::compute::nullif;
 use arrow::datatypes::{DataType, Field, FieldRef};
@@ -308,7 +308,7 @@ fn whole(estimate: f64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::{Answer, MergedGroups, Merged};
-    use crate::lake::trends::new_sketch;
+    use crate::lake::cells::new_sketch;
     use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray};
     use arrow::datatypes::Int64Type;
     use datafusion::common::ScalarValue;

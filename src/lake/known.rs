@@ -1,7 +1,7 @@
 //! Owns where the cells of trends are by the numbers of their texts, so that a text is not hashed for every row.
 //!
 //! Knows `lake::slots`. Promises: no two values share what is known of them; what is forgotten is looked up by its text
-//! and noted anew. Holds a million places (`PLACES_MAX`), then forgets them all. Never holds a text.
+//! and noted anew. Holds 32 MiB (`WORDS_MAX`), then forgets all. Never holds a text.
 
 use super::slots::{Slots, Sought};
 use crate::hit::clock::Hour;
@@ -11,18 +11,26 @@ use std::hash::BuildHasher;
 /// Where the cells of a site's hour are, for each that was met lately.
 #[derive(Default)]
 pub struct Known {
-    /// The number of a site's hour, by its vocabulary's epoch and the site's number there. None is given twice, or a
-    /// row counted meanwhile would go astray.
-    site_hours: HashMap<(u64, u16, Hour), u32>,
-    last: Option<((u64, u16, Hour), u32)>,
-    /// The first that is known still.
+    /// Of each vocabulary, by its epoch, and hour: the numbers of its sites' hours.
+    tables: HashMap<(u64, Hour), usize>,
+    /// One more than the number of a site's hour by the site's number; 0 where none is.
+    numbers: Vec<Vec<u32>>,
+    last: Option<((u64, Hour), usize)>,
+    /// The first number that is known still. None is given twice, or a row counted meanwhile would go astray.
     first: u32,
-    /// Of each site's hour the places of its cells. A table each: of 10,000 sites' cells those of one lie in a few lines of
-    /// memory, where in common tables each of a row's fourteen would lie in a line of its own.
-    places: Vec<Slots>,
+    site_hours: Vec<SiteHour>,
     hasher: DefaultHashBuilder,
-    /// Places of all.
-    count: usize,
+    /// What is known of all, in words of 8 bytes.
+    words: usize,
+}
+
+/// A site's hour.
+struct SiteHour {
+    /// Where its values are, by text.
+    at: u32,
+    /// The places of its cells. A table each: of 10,000 sites' cells those of one lie in a few lines of memory, where in
+    /// common tables each of a row's fourteen would lie in a line of its own.
+    places: Slots,
 }
 
 /// The cell of a value that is looked for by its numbers.
@@ -36,28 +44,47 @@ pub struct Wanted {
 /// A place stands behind its key: two million cells, twice what trends ever hold. One beyond is looked up by its text.
 const PLACE_BITS: u32 = 21;
 
-/// 1 Mi words of 8 bytes in tables a quarter to half full, 32 MiB.
-const PLACES_MAX: usize = 1 << 20;
+/// 1 Mi words of 8 bytes, in tables a quarter to half full 32 MiB.
+const WORDS_MAX: usize = 1 << 20;
 
 impl Known {
-    /// The number of a site's hour.
-    pub fn site_hour(&mut self, key: (u64, u16, Hour)) -> u32 {
-        if let Some((last, site_hour)) = self.last
-            && last == key
-        {
-            return site_hour;
+    /// The number of the hour of a site, by the epoch of its vocabulary and its number there, and where its values are:
+    /// what `find` says, where it is not known yet.
+    pub fn site_hour(&mut self, epoch: u64, site: u16, hour: Hour, find: impl FnOnce() -> u32) -> (u32, u32) {
+        let key = (epoch, hour);
+        let table = match self.last {
+            Some((last, table)) if last == key && self.words <= WORDS_MAX => table,
+            Some(_) | None => self.table(key),
+        };
+        self.last = Some((key, table));
+        let Self { numbers, first, site_hours, words, .. } = self;
+        let Some(numbers) = numbers.get_mut(table) else { return (*first, find()) };
+        if numbers.len() <= usize::from(site) {
+            // Two to a word.
+            *words += (usize::from(site) + 1 - numbers.len()).div_ceil(2);
+            numbers.resize(usize::from(site) + 1, 0);
         }
-        if self.count + self.site_hours.len() > PLACES_MAX {
+        let number = &mut numbers[usize::from(site)];
+        if *number == 0 {
+            site_hours.push(SiteHour { at: find(), places: Slots::default() });
+            *words += size_of::<SiteHour>() / size_of::<u64>();
+            // Fewer than `WORDS_MAX` of them, forgotten so often.
+            *number = *first + site_hours.len() as u32;
+        }
+        let number = *number - 1;
+        (number, site_hours[(number - *first) as usize].at)
+    }
+
+    #[cold]
+    fn table(&mut self, key: (u64, Hour)) -> usize {
+        if self.words > WORDS_MAX {
             self.clear();
         }
-        let Self { site_hours, first, places, .. } = self;
-        let site_hour = *site_hours.entry(key).or_insert_with(|| {
-            places.push(Slots::default());
-            // Fewer than `PLACES_MAX`.
-            *first + (places.len() - 1) as u32
-        });
-        self.last = Some((key, site_hour));
-        site_hour
+        let Self { tables, numbers, .. } = self;
+        *tables.entry(key).or_insert_with(|| {
+            numbers.push(Vec::new());
+            numbers.len() - 1
+        })
     }
 
     /// Begins to look for the cell of a value, by its dimension and numbers.
@@ -79,26 +106,27 @@ impl Known {
 
     /// Notes where the cell that was sought is, which was not found; but for a site's hour that is not known any more.
     pub fn note(&mut self, site_hour: u32, Wanted { key, sought: wanted }: Wanted, at: u32) {
-        let Self { first, places, hasher, count, .. } = self;
-        if let Some(places) = site_hour.checked_sub(*first).and_then(|site_hour| places.get_mut(site_hour as usize))
+        let Self { first, site_hours, hasher, words, .. } = self;
+        if let Some(SiteHour { places, .. }) = site_hour.checked_sub(*first).and_then(|number| site_hours.get_mut(number as usize))
             && at >> PLACE_BITS == 0
         {
             places.put(wanted, key << PLACE_BITS | u64::from(at), |place| sought(hasher, place >> PLACE_BITS));
-            *count += 1;
+            *words += 1;
         }
     }
 
     /// Forgets all places; numbers that were given stand for nothing then.
     pub fn clear(&mut self) {
-        self.first += self.places.len() as u32;
-        self.site_hours.clear();
+        self.first += self.site_hours.len() as u32;
+        self.tables.clear();
+        self.numbers.clear();
         self.last = None;
-        self.places.clear();
-        self.count = 0;
+        self.site_hours.clear();
+        self.words = 0;
     }
 
     fn places_of(&self, site_hour: u32) -> Option<&Slots> {
-        self.places.get(site_hour.checked_sub(self.first)? as usize)
+        Some(&self.site_hours.get(site_hour.checked_sub(self.first)? as usize)?.places)
     }
 }
 

@@ -179,10 +179,7 @@ impl Gathered {
                     Entry::Occupied(there) => there.into_mut(),
                     Entry::Vacant(free) => free.insert(InteractionFile::new(record.day())?),
                 };
-                let ids = file.push(record, &mut self.press)?;
-                if wanted.counts {
-                    self.trends.count_numbered(record, &ids);
-                }
+                file.push(record, &mut self.press, wanted.counts.then_some(&mut self.trends))?;
             }
             Frame::Interaction(_) | Frame::Tally { .. } => {
                 if wanted.counts {

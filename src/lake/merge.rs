@@ -7,7 +7,9 @@
 use super::columns::{TableName, arrow_schema};
 use super::read::{column, text, unlike};
 use super::rewrite::Change;
-use super::trends::{Dimension, OTHER, SKETCH_LG_K, VALUES_MAX};
+use super::cells::SKETCH_LG_K;
+use super::dimension::Dimension;
+use super::trends::{OTHER, VALUES_MAX};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -265,7 +267,8 @@ mod tests {
     use crate::lake::columns::{TableName, arrow_schema};
     use crate::lake::read::text;
     use crate::lake::rewrite::Change;
-    use crate::lake::trends::{OTHER, VALUES_MAX, new_sketch};
+    use crate::lake::cells::new_sketch;
+    use crate::lake::trends::{OTHER, VALUES_MAX};
     use arrow::array::{Array, AsArray, BinaryArray, Int64Array, StringArray, TimestampMicrosecondArray};
     use arrow::compute::concat_batches;
     use arrow::datatypes::Int64Type;

@@ -6,7 +6,7 @@
 use super::columns::TableName;
 use super::file::day_text;
 use super::table::{Table, TableError};
-use super::trends::Dimension;
+use super::dimension::Dimension;
 use crate::hit::clock::{Hour, Moment};
 use crate::hit::outcome::{Account, Outcome};
 use crate::hit::scrubbed::Kind;

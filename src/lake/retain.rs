@@ -10,7 +10,7 @@ use super::columns::TableName;
 use super::file::day_text;
 use super::read::{column, text, unlike};
 use super::rewrite::{Change, Purpose, Report, RewriteError, Rewriter};
-use super::trends::Dimension;
+use super::dimension::Dimension;
 use crate::hit::clock::{Day, Moment};
 use crate::hit::outcome::Outcome;
 use crate::hit::site::Site;

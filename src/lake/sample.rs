@@ -17,8 +17,7 @@ pub async fn commit(lake: &Path, number: i64, records: &[Record<'_>], outcomes: 
     let (mut days, mut trends, mut press) = (BTreeMap::new(), Trends::default(), Press::new().unwrap());
     for record in records {
         let file = days.entry(record.day()).or_insert_with(|| InteractionFile::new(record.day()).unwrap());
-        let ids = file.push(record, &mut press).unwrap();
-        trends.count_numbered(record, &ids);
+        file.push(record, &mut press, Some(&mut trends)).unwrap();
     }
     for (site, outcome, count) in outcomes {
         trends.count_outcome(site, START.hour(), *outcome, *count);

@@ -9,7 +9,8 @@
 use super::read::{column, text, unlike};
 use super::rewrite::{Change, Purpose, Report, RewriteError, Rewriter};
 use super::sql::{Session, SqlError};
-use super::trends::{Dimension, new_sketch};
+use super::cells::new_sketch;
+use super::dimension::Dimension;
 use crate::hit::clock::Moment;
 use arrow::array::{Array, AsArray, BinaryBuilder};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
