@@ -98,7 +98,7 @@ impl Trends {
     #[inline(always)]
     pub fn count_sought(&mut self, record: &Record<'_>, Sought(sought): &Sought) {
         let Some(SoughtCells { site_hour, at_hour, cells }) = sought else { return self.count_record(record) };
-        self.count_scrubbed(record);
+        self.count_scrubbed(record, *at_hour);
         let addend = Addend::of(record);
         let mut places = [NO_CELL; Dimension::ALL.len()];
         for ((place, cell), dimension) in places.iter_mut().zip(cells).zip(Dimension::ALL) {
@@ -118,13 +118,15 @@ impl Trends {
     }
 
     pub fn count_outcome(&mut self, site: &str, hour: Hour, outcome: Outcome, count: u64) {
-        self.add_up(site, hour, Dimension::Outcome, outcome.name(), count);
+        let at_hour = self.at_hour(site, hour);
+        self.add_up(at_hour, Dimension::Outcome, outcome.name(), count);
     }
 
     fn count_record(&mut self, record: &Record<'_>) {
         // The ledger counts when a hit came; what is brought in from the past came now.
-        self.count_outcome(record.text(Text::Site), record.received_at.hour(), Outcome::Stored, 1);
-        self.count_scrubbed(record);
+        let at_coming = self.at_hour(record.text(Text::Site), record.received_at.hour());
+        self.add_up(at_coming, Dimension::Outcome, Outcome::Stored.name(), 1);
+        self.count_scrubbed(record, at_coming);
         let addend = Addend::of(record);
         let at_hour = self.at_hour(record.text(Text::Site), record.hour());
         for dimension in Dimension::ALL {
@@ -139,14 +141,14 @@ impl Trends {
         }
     }
 
-    fn count_scrubbed(&mut self, record: &Record<'_>) {
+    /// Counts what was removed from a hit, in the hour in which it came.
+    fn count_scrubbed(&mut self, record: &Record<'_>, at_hour: u32) {
         for (kind, count) in record.scrubbed.kinds() {
-            self.add_up(record.text(Text::Site), record.received_at.hour(), Dimension::Scrubbed, kind.name(), count);
+            self.add_up(at_hour, Dimension::Scrubbed, kind.name(), count);
         }
     }
 
-    fn add_up(&mut self, site: &str, hour: Hour, dimension: Dimension, value: &str, count: u64) {
-        let at_hour = self.at_hour(site, hour);
+    fn add_up(&mut self, at_hour: u32, dimension: Dimension, value: &str, count: u64) {
         let at = self.cell(at_hour, dimension, value);
         if let Some(cell) = self.cells.get_mut(at as usize) {
             cell.interactions += i64::try_from(count).unwrap_or(i64::MAX);
@@ -338,7 +340,8 @@ mod tests {
     fn more_values_than_fit_are_gathered_and_the_total_stays_whole() {
         let mut trends = Trends::default();
         for page in 0..VALUES_MAX as u64 + 500 {
-            trends.add_up("acme", Hour(1), Dimension::Page, &format!("/p{page}"), if page < 10 { 100 } else { 1 });
+            let at_hour = trends.at_hour("acme", Hour(1));
+            trends.add_up(at_hour, Dimension::Page, &format!("/p{page}"), if page < 10 { 100 } else { 1 });
         }
         let days = trends.take().unwrap();
         let batch = &days[0].1;
