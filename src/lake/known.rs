@@ -58,7 +58,7 @@ impl Known {
         };
         self.last = Some((key, table));
         let Self { numbers, first, site_hours, words, .. } = self;
-        let Some(numbers) = numbers.get_mut(table) else { return (*first, find()) };
+        let numbers = &mut numbers[table];
         if numbers.len() <= usize::from(site) {
             // Two to a word.
             *words += (usize::from(site) + 1 - numbers.len()).div_ceil(2);
@@ -132,4 +132,50 @@ impl Known {
 
 fn sought(hasher: &DefaultHashBuilder, key: u64) -> Sought {
     Sought::from_hash(hasher.hash_one(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Known, WORDS_MAX};
+    use crate::hit::clock::Hour;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_number_is_given_twice_and_what_is_known_stays_within_its_bound() {
+        let (mut known, mut given, mut clearings) = (Known::default(), HashSet::new(), 0);
+        for hour in 0..200 {
+            for site in 0..5_000 {
+                let at = (hour as u32) * 5_000 + u32::from(site);
+                let before = known.words;
+                let (number, found) = known.site_hour(7, site, Hour(hour), || at);
+                assert!(given.insert(number) && found == at);
+                let wanted = known.seek(number, 3, [site, 1]);
+                assert_eq!(known.find(number, wanted), None);
+                known.note(number, wanted, at);
+                assert_eq!(known.find(number, wanted), Some(at));
+                if known.words <= WORDS_MAX {
+                    assert_eq!(known.site_hour(7, site, Hour(hour), || unreachable!()), (number, at));
+                }
+                // A row of sites is the most that is added at once.
+                assert!(known.words <= WORDS_MAX + 5_000 / 2 + 8);
+                clearings += u32::from(known.words < before);
+            }
+        }
+        assert!(clearings > 2);
+    }
+
+    #[test]
+    fn vocabularies_and_hours_are_told_apart_and_what_was_forgotten_is_not_found() {
+        let mut known = Known::default();
+        let numbers = [(1, 0, 5), (1, 0, 6), (2, 0, 5), (1, 1, 5)].map(|(epoch, site, hour)| known.site_hour(epoch, site, Hour(hour), || 9).0);
+        assert_eq!(HashSet::from(numbers).len(), 4);
+        let wanted = known.seek(numbers[0], 0, [0, 0]);
+        known.note(numbers[0], wanted, 77);
+        assert_eq!(numbers.map(|number| known.find(number, wanted)), [Some(77), None, None, None]);
+        known.clear();
+        assert_eq!(known.find(numbers[0], wanted), None);
+        known.note(numbers[0], wanted, 78);
+        assert!(!numbers.contains(&known.site_hour(1, 0, Hour(5), || 9).0));
+        assert_eq!(known.find(numbers[0], wanted), None);
+    }
 }
