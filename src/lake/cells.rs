@@ -255,7 +255,7 @@ pub fn new_sketch() -> Option<HllSketch> {
 }
 
 /// One sketch that counts whoever any of `sketches` counts.
-pub fn merge_sketches<'s>(sketches: impl IntoIterator<Item = &'s HllSketch>) -> Option<HllSketch> {
+fn merge_sketches<'s>(sketches: impl IntoIterator<Item = &'s HllSketch>) -> Option<HllSketch> {
     let mut union = HllUnion::new(SKETCH_LG_K).ok()?;
     for sketch in sketches {
         union.update(sketch);

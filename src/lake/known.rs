@@ -41,7 +41,7 @@ pub struct Wanted {
     sought: Sought,
 }
 
-/// A place stands behind its key: two million cells, twice what trends ever hold. One beyond is looked up by its text.
+/// A place stands behind its key: two million cells, three times what trends ever hold. One beyond is looked up by its text.
 const PLACE_BITS: u32 = 21;
 
 /// 1 Mi words of 8 bytes, in tables a quarter to half full 32 MiB.
