@@ -123,7 +123,7 @@ pub fn run(config: &Config, demo: bool) -> Result<(), AppError> {
     let rights = Arc::new(Rights::open(&config.data_dir, &config.lake, &folder.node, &folder.secret, clock.now())?);
     let suppressions = rights.subscribe();
 
-    let ledger = Arc::new(Ledger::default());
+    let ledger = Arc::new(Ledger::of(&config.sites));
     let board = Arc::new(Board::default());
     let mut flusher = lake_runtime.block_on(open_flusher(config, &folder, &ledger, &clock))?;
     let (register, figures) = (flusher.register.clone(), flusher.figures.clone());
@@ -606,7 +606,7 @@ pub async fn carry_out_rights(config: &Config, maintenance: &Maintenance<'_>, lo
     let rights = Rights::open(&config.data_dir, &config.lake, &folder.node, &folder.secret, maintenance.clock.now())?;
     // What a collector that was killed left in its journal has to be in the lake before it can be taken out.
     let work = rights.due()?;
-    open_flusher(config, &folder, &Arc::default(), maintenance.clock).await?.flush(|| true).await?;
+    open_flusher(config, &folder, &Arc::new(Ledger::of(&config.sites)), maintenance.clock).await?.flush(|| true).await?;
     Ok(Some(erasure::carry_out(&rights, work, maintenance, &people, &config.data_dir.join("spill"), looked).await?))
 }
 

@@ -89,6 +89,7 @@ pub mod line {
     pub mod flush;
     pub mod intake;
     pub mod ledger;
+    pub mod sums;
     pub mod board;
     pub mod guard;
     pub mod persons;

@@ -128,7 +128,7 @@ pub enum SubjectError {
 pub async fn run(subject: &SubjectOptions, config: &Config, clock: &Clock) -> Result<(), SubjectError> {
     let now = clock.now();
     if !config.sites.iter().any(|site| site.key == subject.site) {
-        return Err(SubjectError::UnknownSite(subject.site.clone()));
+        return Err(SubjectError::UnknownSite(subject.site));
     }
     let mut out = io::stdout();
     match subject.action {
@@ -271,7 +271,7 @@ impl<'o> Office<'o> {
     }
 
     fn ask(&self, kind: RequestKind, fields: BTreeMap<String, Option<String>>) -> Result<Ask, SubjectError> {
-        let of = |visitor| Ask { fields, now: self.subject.now, ..Ask::of(kind, self.subject.site.clone(), visitor, Asker::CommandLine) };
+        let of = |visitor| Ask { fields, now: self.subject.now, ..Ask::of(kind, self.subject.site, visitor, Asker::CommandLine) };
         let ask = match &self.subject.user {
             Some(user) => self.persons().by_user(of(Id([0; 16])), given(user, SubjectError::NoUser)?.as_str())?,
             None => of(Id::parse(given(self.subject.visitor.as_deref().unwrap_or_default(), SubjectError::NoVisitor)?.as_bytes()).ok_or(SubjectError::NoVisitor)?),

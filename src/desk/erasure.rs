@@ -167,7 +167,7 @@ impl LookedThrough {
             // What comes from here on is of nobody who is erased: the writer looks at each.
             let stamp = people.stamp(site)?;
             match persons::left(people.people(), site, suppressions)? {
-                0 => self.people.insert(site.clone(), (stamp, erased)),
+                0 => self.people.insert(*site, (stamp, erased)),
                 found => return Err(ErasureError::Found(found)),
             };
         }

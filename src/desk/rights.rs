@@ -418,7 +418,7 @@ impl Rights {
         let pending: Pending = serde_json::from_slice(&bytes).map_err(|_| io::Error::other("the identifier of a request cannot be read"))?;
         let ids = std::iter::once(&pending.visitor_id).chain(&pending.linked).map(|id| Id::parse(id.as_bytes())).collect::<Option<Vec<Id>>>();
         let visitors = ids.ok_or_else(|| io::Error::other("the identifier of a request cannot be read"))?;
-        Ok(Some(Work { request: request.id, kind: request.kind, site: request.site.clone(), subject: request.subject, visitors, fields: pending.fields, sealed: pending.sealed }))
+        Ok(Some(Work { request: request.id, kind: request.kind, site: request.site, subject: request.subject, visitors, fields: pending.fields, sealed: pending.sealed }))
     }
 
     fn keep_pending(&self, request: Id, pending: &Pending) -> Result<(), RightsError> {

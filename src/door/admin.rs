@@ -162,11 +162,11 @@ impl Admin {
                 if caller != Caller::Operator && caller != Caller::Client(key) {
                     return whole(unauthorized());
                 }
-                let site = self.book.sites.find(key).map(|(_, site)| site.clone());
+                let site = self.book.sites.find(key).map(|(_, site)| site);
                 if site.is_none() && *key != UNKNOWN_SITE {
                     return whole(respond::text(StatusCode::NOT_FOUND, "There is no such site here.\n"));
                 }
-                self.site_path(key, site.as_deref(), what, &query).await
+                self.site_path(key, site, what, &query).await
             }
             ["metrics"] => whole(unauthorized()),
             _ => whole(respond::text(StatusCode::NOT_FOUND, "There is nothing here.\n")),
@@ -255,7 +255,7 @@ impl Admin {
             if self.token_sha256.is_some_and(|token| bool::from(token.ct_eq(&digest))) {
                 return Caller::Operator;
             }
-            let own = |site: &&Arc<Site>| site.secret_sha256.is_some_and(|secret| bool::from(secret.ct_eq(&digest)));
+            let own = |site: &&Site| site.secret_sha256.is_some_and(|secret| bool::from(secret.ct_eq(&digest)));
             let mut owned = self.book.sites.iter().filter(own).peekable();
             let first = owned.peek().copied();
             if let Some(site) = owned.find(|site| Some(site.key.as_str()) == asked).or(first) {

@@ -34,7 +34,7 @@ pub async fn answer(book: &Rulebook, now: Moment, place: &Place, call: Request<I
     // A page whose tag knows the site by another tracker's name opts out by that name.
     let site = match fields.site.as_deref().map(|name| book.sites.find_by_any_name(name)) {
         Some(None) => return respond::text(StatusCode::NOT_FOUND, "There is no such site here: `s` is a site's key.\n"),
-        Some(Some((_, site))) => Some(&**site),
+        Some(Some((_, site))) => Some(site),
         None => None,
     };
     let caller = Caller { book, now, place, headers: &head.headers, fields: &fields, site };
@@ -122,13 +122,13 @@ struct Caller<'a> {
 impl Caller<'_> {
     /// Remembers the opt-out, and forgets the id and the choice that were before it.
     fn opt_out(&self) -> Vec<Change> {
-        let mut changes = vec![Change::OptOut(self.site.map(|site| site.key.clone()))];
+        let mut changes = vec![Change::OptOut(self.site.map(|site| site.key))];
         match self.site {
-            Some(site) => changes.extend([Change::Forget(site.key.clone()), Change::Unchoose(site.key.clone())]),
+            Some(site) => changes.extend([Change::Forget(site.key), Change::Unchoose(site.key)]),
             None => {
                 for key in self.book.sites.iter().map(|site| &site.key) {
-                    changes.extend(holds(self.headers, "id", key).then(|| Change::Forget(key.clone())));
-                    changes.extend(holds(self.headers, "consent", key).then(|| Change::Unchoose(key.clone())));
+                    changes.extend(holds(self.headers, "id", key).then_some(Change::Forget(*key)));
+                    changes.extend(holds(self.headers, "consent", key).then_some(Change::Unchoose(*key)));
                 }
             }
         }
@@ -143,7 +143,7 @@ impl Caller<'_> {
             (_, Some("denied")) => Choice::Denied,
             (_, _) => return Err(Refused::NoChoice),
         };
-        let key = self.site.map(|site| site.key.clone());
+        let key = self.site.map(|site| site.key);
         let token = self.fields.token.as_deref().unwrap_or("").as_bytes();
         let token_for = key.as_ref().map_or("", |key| key.as_str());
         let is_proven = is_same_origin(self.headers) && self.book.key.proves_form(token_for, self.now.day(), token);
@@ -152,10 +152,10 @@ impl Caller<'_> {
         }
         let changes = match (choice, key) {
             (Choice::Granted, Some(site)) => {
-                vec![Change::OptIn(Some(site.clone())), Change::Consent { site, granted: true, at: self.now }]
+                vec![Change::OptIn(Some(site)), Change::Consent { site, granted: true, at: self.now }]
             }
             (Choice::Denied, Some(site)) => {
-                vec![Change::Consent { site: site.clone(), granted: false, at: self.now }, Change::Forget(site)]
+                vec![Change::Consent { site, granted: false, at: self.now }, Change::Forget(site)]
             }
             (Choice::None, Some(site)) => vec![Change::OptIn(Some(site)), Change::OptIn(None)],
             (Choice::None, None) => vec![Change::OptIn(None)],

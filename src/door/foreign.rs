@@ -12,7 +12,6 @@ use super::respond::{self, Reply};
 use crate::hit::claims::Decoded;
 use crate::hit::field::Protocol;
 use crate::hit::private::Private;
-use crate::hit::site::Site;
 use crate::rules::decode::native::Events;
 use crate::rules::decode::segment::{self, Call, Kind};
 use crate::rules::decode::snowplow::{self, Payload};
@@ -183,8 +182,8 @@ async fn matomo(public: &Public, head: &request::Parts, sender: Sender<'_>, quer
 fn proven<'a>((public, secret): &'a (&Public, Option<&str>), request: &'a &str, arena: &'a Bump) -> Decoded<'a> {
     let own = value_of(request, "token_auth");
     let secret = own.as_deref().or(*secret);
-    let site = value_of(request, "idsite").and_then(|name| public.collector.book().sites.find_by_any_name(&name).map(|(_, site)| site.clone()));
-    let is_trusted = site.is_some_and(|site: std::sync::Arc<Site>| secret.is_some_and(|secret| identity::proves_client(&site, secret)));
+    let site = value_of(request, "idsite").and_then(|name| public.collector.book().sites.find_by_any_name(&name));
+    let is_trusted = site.is_some_and(|(_, site)| secret.is_some_and(|secret| identity::proves_client(site, secret)));
     matomo::decode(request, is_trusted, arena)
 }
 

@@ -11,7 +11,7 @@ use super::respond::{self, Reply};
 use crate::hit::claims::Decoded;
 use crate::hit::field::Protocol;
 use crate::hit::outcome::{Outcome, Reason};
-use crate::hit::site::Site;
+use crate::hit::site::SiteKey;
 use crate::rules::decode::native::{Event, Events};
 use crate::rules::decode::server;
 use crate::rules::identity;
@@ -20,13 +20,12 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
 use serde_json::json;
-use std::sync::Arc;
 
 /// Answers a server.
 pub async fn answer(public: &Public, call: Request<Incoming>) -> Reply {
     let (head, incoming) = call.into_parts();
     let Some(secret) = bearer(&head.headers) else { return unauthorized() };
-    let own: Vec<Arc<Site>> = public.collector.book().sites.iter().filter(|site| identity::proves_client(site, secret)).cloned().collect();
+    let own: Vec<SiteKey> = public.collector.book().sites.iter().filter(|site| identity::proves_client(site, secret)).map(|site| site.key).collect();
     if own.is_empty() {
         return unauthorized();
     }
@@ -49,12 +48,12 @@ pub async fn answer(public: &Public, call: Request<Incoming>) -> Reply {
 
 /// An event of the first of the secret's sites, or of the one it names; a name that is not the secret's leads
 /// to no site, and is counted so.
-fn decode<'a>(own: &'a &[Arc<Site>], event: &'a Event, arena: &'a Bump) -> Decoded<'a> {
+fn decode<'a>(own: &'a &[SiteKey], event: &'a Event, arena: &'a Bump) -> Decoded<'a> {
     let site = match event.text("site").or_else(|| event.text("s")) {
         None => own.first(),
-        Some(name) => own.iter().find(|site| site.key.as_str() == name),
+        Some(name) => own.iter().find(|key| key.as_str() == name),
     };
-    server::decode(site.map_or("", |site| site.key.as_str()), event, arena)
+    server::decode(site.map_or("", SiteKey::as_str), event, arena)
 }
 
 /// An object, an array of objects, or an object a line; what is no object is an event that cannot be read.

@@ -77,7 +77,7 @@ impl OpenDsr<'_> {
         };
         let mut requests = Vec::with_capacity(asked.whom.len());
         for (number, whom) in asked.whom.iter().enumerate() {
-            let ask = |visitor| Ask::of(asked.kind, self.site.key.clone(), visitor, self.by);
+            let ask = |visitor| Ask::of(asked.kind, self.site.key, visitor, self.by);
             let ask = match whom {
                 Whom::Visitor(visitor) => Ok(ask(*visitor)),
                 Whom::User(name) => self.persons.by_user(ask(Id([0; 16])), name.reveal()),

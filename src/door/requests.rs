@@ -205,7 +205,7 @@ fn parse(bytes: &[u8], site: &SiteKey, by: Asker) -> Result<(Ask, Option<String>
             None => return Err("`visitor_id` is 32 lower-case hexadecimal digits, as /choices shows them to the person.\n".to_owned()),
         },
     };
-    Ok((Ask { fields: body.fields, now: body.now, ..Ask::of(kind, site.clone(), visitor, by) }, body.user_id))
+    Ok((Ask { fields: body.fields, now: body.now, ..Ask::of(kind, *site, visitor, by) }, body.user_id))
 }
 
 fn refused(error: &RightsError) -> Reply {

@@ -38,7 +38,7 @@ pub fn public(folder: &Path) -> Public {
     });
     let register = Register::open(Arc::new(Directory::open(&folder.join("journal")).unwrap()), 1 << 30, 0).unwrap();
     let journal = Journal::Here(Arc::new(Mutex::new(Writer::new(Arc::new(register), false))));
-    let intake = Intake::new(0, journal, book.repeats.clone(), Arc::<Ledger>::default(), Arc::<Board>::default(), DefaultHashBuilder::default());
+    let intake = Intake::new(0, journal, book.repeats.clone(), Arc::new(Ledger::of(&[])), Arc::<Board>::default(), DefaultHashBuilder::default());
     let collector = Collector::new(book, Rc::new(intake));
     Public { collector, clock: Clock::default(), trusted_proxies: Arc::new([]), demo: None, arena: RefCell::new(Bump::new()) }
 }

@@ -186,6 +186,33 @@ impl Ends {
     }
 }
 
+/// What the ledger counts of hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item {
+    Ended(Outcome),
+    /// From a hit that was stored.
+    Removed(Kind),
+}
+
+impl Item {
+    pub const COUNT: usize = Outcome::COUNT + Kind::COUNT;
+
+    /// A dense number for counters.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Ended(outcome) => outcome.index(),
+            Self::Removed(kind) => Outcome::COUNT + kind as usize,
+        }
+    }
+
+    pub fn from_index(index: usize) -> Option<Self> {
+        match index.checked_sub(Outcome::COUNT) {
+            None => Outcome::from_index(index).map(Self::Ended),
+            Some(kind) => Kind::from_index(kind).map(Self::Removed),
+        }
+    }
+}
+
 /// The ledger's line of a site and an hour: how hits ended, and what was removed from those stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Account {
@@ -194,6 +221,14 @@ pub struct Account {
 }
 
 impl Account {
+    /// Adds to the count of an item.
+    pub const fn count(&mut self, item: Item, count: u64) {
+        match item {
+            Item::Ended(outcome) => self.ends.0[outcome.index()] += count,
+            Item::Removed(kind) => self.scrubbed.0[kind as usize] += count,
+        }
+    }
+
     /// Adds another's counts.
     pub fn add(&mut self, other: Self) {
         self.ends.add(other.ends);
@@ -203,7 +238,19 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
-    use super::Outcome;
+    use super::{Account, Item, Outcome};
+
+    #[test]
+    fn every_item_has_its_own_number_and_count() {
+        for index in 0..Item::COUNT {
+            let item = Item::from_index(index).unwrap();
+            let mut account = Account::default();
+            account.count(item, 7);
+            let counts: Vec<u64> = account.ends.0.into_iter().chain(account.scrubbed.0).collect();
+            assert_eq!((item.index(), counts.iter().sum::<u64>(), counts[index]), (index, 7, 7));
+        }
+        assert_eq!(Item::from_index(Item::COUNT), None);
+    }
 
     #[test]
     fn every_end_has_its_own_number_and_name() {

@@ -16,10 +16,9 @@ use crate::hit::field::{Channel, Id, IdentityMode, Protocol};
 use crate::hit::outcome::{Outcome, Reason};
 use crate::hit::raw::{Address, HeaderSignals, RawHit};
 use crate::hit::scrubbed::Scrubbed;
-use crate::hit::site::{Site, SiteKey, Sites, UNKNOWN_SITE};
+use crate::hit::site::{Site, SiteNumber, Sites};
 use crate::rules::agent::Classifier;
 use crate::rules::agent_cache::AgentCache;
-use crate::rules::ahead;
 use crate::rules::cookies::{self, Change, Findings};
 use crate::rules::echo::Echo;
 use crate::rules::gate::{self, Facts, Interaction};
@@ -71,7 +70,7 @@ pub struct Judge {
 /// A hit, weighed.
 pub struct Weighed<'a> {
     /// `None` where the hit named no known site.
-    pub site: Option<&'a Site>,
+    pub site: Option<(SiteNumber, &'a Site)>,
     pub kept: Result<Kept<'a>, Reason>,
     /// Cookies to set with the answer.
     pub changes: Vec<Change>,
@@ -100,10 +99,9 @@ impl Judge {
     #[inline(always)]
     pub fn weigh<T>(&mut self, mut hit: RawHit<'_>, then: impl FnOnce(Weighed<'_>) -> T) -> T {
         let Self { book, agents, memory, places, atlas, suppressed, suppressions, ids, arena } = self;
-        let Some((index, site)) = hit.draft.site.and_then(|name| book.sites.find_by_any_name(name)) else {
+        let Some((number, site)) = hit.draft.site.and_then(|name| book.sites.find_by_any_name(name)) else {
             return then(Weighed { site: None, kept: Err(Reason::UnknownSite), changes: Vec::new() });
         };
-        bring_near(site);
         // The snapshot is this worker's own: no lock is taken where nothing changed.
         if suppressions.has_changed().unwrap_or(false) {
             *suppressed = suppressions.borrow_and_update().clone();
@@ -116,8 +114,8 @@ impl Judge {
             }
             (Some(_), _) | (None, None) => renewed(places, atlas).locate(std::mem::take(&mut hit.address)),
         };
-        let (kept, changes) = judge((book, suppressed), (index, site), (agents, memory), ids, place, hit, arena);
-        let result = then(Weighed { site: Some(site), kept, changes });
+        let (kept, changes) = judge((book, suppressed), (number, site), (agents, memory), ids, place, hit, arena);
+        let result = then(Weighed { site: Some((number, site)), kept, changes });
         arena.reset();
         result
     }
@@ -131,15 +129,6 @@ impl Judge {
     pub const fn rates(&self) -> [Rate; 4] {
         let [urls, texts] = self.memory.rates();
         [self.places.rate(), self.agents.rate(), urls, texts]
-    }
-}
-
-/// One of thousands of sites lies in no cache: all of it that a hit asks for is fetched at once.
-fn bring_near(site: &Site) {
-    for text in [site.key.as_str().as_bytes(), site.origins.as_bytes()] {
-        if let Some(first) = text.first() {
-            ahead::fetch(first);
-        }
     }
 }
 
@@ -171,7 +160,7 @@ pub enum End {
     /// Durable or failed: the ticket knows.
     Awaited(Ticket),
     /// A repeat of a hit that is on its way right now: it may be answered only when that one is durable.
-    Repeats { noted: Noted, site: SiteKey, hour: Hour },
+    Repeats { noted: Noted, site: SiteNumber, hour: Hour },
 }
 
 impl Collector {
@@ -206,12 +195,8 @@ impl Collector {
         self.judge.borrow_mut().weigh(hit, |weighed| {
             let end = match (weighed.site, weighed.kept) {
                 (Some(site), Ok(kept)) => self.keep(site, kept),
-                (Some(site), Err(reason)) => self.end(&site.key, hour, Outcome::Refused(reason)),
-                (None, kept) => {
-                    let outcome = Outcome::Refused(kept.err().unwrap_or(Reason::UnknownSite));
-                    self.intake.tally_named(UNKNOWN_SITE, hour, outcome);
-                    End::Known(outcome)
-                }
+                (Some((site, _)), Err(reason)) => self.end(site, hour, Outcome::Refused(reason)),
+                (None, kept) => self.end(SiteNumber::UNKNOWN, hour, Outcome::Refused(kept.err().unwrap_or(Reason::UnknownSite))),
             };
             Verdict { end, changes: weighed.changes }
         })
@@ -219,7 +204,7 @@ impl Collector {
 
     /// Counts hits that never became one: a body that cannot be read.
     pub fn refuse_unread(&self, received_at: Moment) {
-        self.intake.tally_named(UNKNOWN_SITE, received_at.hour(), Outcome::Refused(Reason::BadRequest));
+        self.intake.tally(SiteNumber::UNKNOWN, received_at.hour(), Outcome::Refused(Reason::BadRequest));
     }
 
     /// Has what was collected so far made durable, at once where that takes no waiting; else the ticket tells when.
@@ -243,12 +228,12 @@ impl Collector {
             End::Known(outcome) => outcome,
             End::Awaited(ticket) => of_stored(ticket.await),
             // In a box, so that a connection does not carry the room for what is rare.
-            End::Repeats { noted, site, hour } => Box::pin(self.settle_repeat(noted, &site, hour)).await,
+            End::Repeats { noted, site, hour } => Box::pin(self.settle_repeat(noted, site, hour)).await,
         }
     }
 
     /// Waits for the end of the hit that this one repeats.
-    async fn settle_repeat(&self, noted: Noted, site: &SiteKey, hour: Hour) -> Outcome {
+    async fn settle_repeat(&self, noted: Noted, site: SiteNumber, hour: Hour) -> Outcome {
         let mut fate = None;
         for _ in 0..REPEAT_LOOKS_MAX {
             fate = self.book.repeats.fate(noted);
@@ -262,25 +247,25 @@ impl Collector {
         outcome
     }
 
-    fn end(&self, site: &SiteKey, hour: Hour, outcome: Outcome) -> End {
+    fn end(&self, site: SiteNumber, hour: Hour, outcome: Outcome) -> End {
         self.intake.tally(site, hour, outcome);
         End::Known(outcome)
     }
 
-    fn keep(&self, site: &Site, kept: Kept<'_>) -> End {
+    fn keep(&self, (number, site): (SiteNumber, &Site), kept: Kept<'_>) -> End {
         let record = kept.interaction.record();
-        let (key, hour) = (&site.key, record.received_at.hour());
+        let hour = record.received_at.hour();
         let mut noted = None;
         if let Some(sought) = kept.own_id {
             match self.book.repeats.look(sought, record.received_at) {
                 Seen::Fresh(fresh) => noted = Some(fresh),
-                Seen::Pending(noted) => return End::Repeats { noted, site: site.key.clone(), hour },
-                Seen::Durable => return self.end(key, hour, Outcome::Duplicate),
+                Seen::Pending(noted) => return End::Repeats { noted, site: number, hour },
+                Seen::Durable => return self.end(number, hour, Outcome::Duplicate),
             }
         }
         let ticket = match kept.person {
-            None => self.intake.append(key, &kept.interaction, noted),
-            Some(person) => self.intake.append_after(&site.key, person, &kept.interaction, noted),
+            None => self.intake.append(number, &kept.interaction, noted),
+            Some(person) => self.intake.append_after((number, &site.key), person, &kept.interaction, noted),
         };
         if let Some(ticket) = ticket {
             return End::Awaited(ticket);
@@ -288,7 +273,7 @@ impl Collector {
         if let Some(noted) = noted {
             self.book.repeats.settle(noted, false);
         }
-        self.end(key, hour, Outcome::Failed)
+        self.end(number, hour, Outcome::Failed)
     }
 }
 
@@ -305,7 +290,7 @@ const REPEAT_LOOK_EVERY: Duration = Duration::from_millis(2);
 #[inline(always)]
 fn judge<'a>(
     (book, suppressed): (&'a Rulebook, &Suppressions),
-    (index, site): (usize, &'a Site),
+    (number, site): (SiteNumber, &'a Site),
     (agents, memory): (&'a mut AgentCache, &'a mut Memory),
     ids: &mut Ids,
     place: &'a Place,
@@ -331,7 +316,7 @@ fn judge<'a>(
         erased: standing.erased,
         restricted: standing.restricted,
         wrong_origin: hit.origin.is_some_and(|origin| !site.owns_origin(origin)),
-        over_quota: book.quotas.exceeds(index, site.hits_per_second_max, received_at),
+        over_quota: book.quotas.exceeds(number, site.hits_per_second_max, received_at),
         too_old: occurred_at.is_none(),
         cookies_unreadable: found.unreadable,
         remembered: found.consent,
@@ -405,7 +390,7 @@ fn changes_of_refusal(site: &Site, found: &Findings<'_>, standing: Standing, rel
     let mut changes = Vec::new();
     if reason != Reason::Child {
         changes.extend(found.opted_out_everywhere.then_some(Change::OptOut(None)));
-        changes.extend((found.opted_out_here || standing.objected).then(|| Change::OptOut(Some(site.key.clone()))));
+        changes.extend((found.opted_out_here || standing.objected).then_some(Change::OptOut(Some(site.key))));
     }
     let withdrawn = found.opted_out()
         || standing.objected
@@ -415,7 +400,7 @@ fn changes_of_refusal(site: &Site, found: &Findings<'_>, standing: Standing, rel
         || found.consent == cookies::Remembered::Denied
         || reason == Reason::ConsentString;
     if withdrawn && found.ids.iter().any(Option::is_some) {
-        changes.push(Change::Forget(site.key.clone()));
+        changes.push(Change::Forget(site.key));
     }
     changes
 }
@@ -488,7 +473,7 @@ fn identify(book: &Rulebook, site: &Site, grounds: Grounds, found: &Findings<'_>
             }
             let visitor = ids.fresh();
             let value = book.key.sign(&site.key, visitor);
-            (Some(visitor), vec![Change::Identify { site: site.key.clone(), value }])
+            (Some(visitor), vec![Change::Identify { site: site.key, value }])
         }
     }
 }

@@ -269,7 +269,7 @@ mod tests {
         let lake = Lake::open(&data.join("lake"), "node").await.unwrap();
         let highest = lake.committed().await.unwrap().1.unsigned_abs();
         let register = Arc::new(Register::open(shelf, 1 << 30, highest).unwrap());
-        Flusher { lake, register, journals: Vec::new(), ledger: Arc::new(Ledger::default()), figures: Arc::new(Figures::default()), clock: Clock::system() }
+        Flusher { lake, register, journals: Vec::new(), ledger: Arc::new(Ledger::of(&[])), figures: Arc::new(Figures::default()), clock: Clock::system() }
     }
 
     /// Segments of two rows and three refused hits each; the last ends in a write that was cut short.

@@ -9,6 +9,7 @@
 
 use crate::hit::clock::Moment;
 use crate::hit::field::Id;
+use crate::hit::site::SiteNumber;
 use crate::rules::{ahead, identity};
 use hashbrown::DefaultHashBuilder;
 use std::hash::{BuildHasher, RandomState};
@@ -348,15 +349,16 @@ pub struct Quotas(Box<[AtomicU64]>);
 
 impl Quotas {
     pub fn new(sites: usize) -> Self {
-        Self((0..sites).map(|_| AtomicU64::new(0)).collect())
+        // The first is nobody's.
+        Self((0..=sites).map(|_| AtomicU64::new(0)).collect())
     }
 
     /// Counts a hit of the site; whether it is one more than `most` (0 = any number) in this second.
-    pub fn exceeds(&self, site: usize, most: u32, now: Moment) -> bool {
+    pub fn exceeds(&self, site: SiteNumber, most: u32, now: Moment) -> bool {
         if most == 0 {
             return false;
         }
-        let Some(word) = self.0.get(site) else { return false };
+        let Some(word) = self.0.get(site.index()) else { return false };
         let second = now.seconds().unsigned_abs() & 0xffff_ffff;
         let counted = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |there| {
             let count = if there >> 32 == second { (there & 0xffff_ffff).saturating_add(1).min(0xffff_ffff) } else { 1 };
@@ -372,6 +374,7 @@ mod tests {
     use super::{GROUP_ROWS, MANY_GROUPS, Memories, Quotas, Recalling, Repeats, Seen, Visits};
     use crate::hit::clock::Moment;
     use crate::hit::field::Id;
+    use crate::hit::site::{Site, Sites};
     use std::sync::atomic::Ordering;
 
     const NOW: Moment = Moment(1_700_000_000_000_000);
@@ -476,10 +479,12 @@ mod tests {
 
     #[test]
     fn a_quota_is_per_second() {
-        let quotas = Quotas::new(1);
-        let over: Vec<bool> = (0..5).map(|_| quotas.exceeds(0, 3, NOW)).collect();
+        let (quotas, sites) = (Quotas::new(1), Sites::new(vec![Site::sample()]));
+        let (site, _) = sites.find("acme").unwrap();
+        let over: Vec<bool> = (0..5).map(|_| quotas.exceeds(site, 3, NOW)).collect();
         assert_eq!(over, [false, false, false, true, true]);
-        assert!(!quotas.exceeds(0, 3, NOW.plus_seconds(1)));
-        assert!(!quotas.exceeds(0, 0, NOW));
+        assert!(!quotas.exceeds(site, 3, NOW.plus_seconds(1)));
+        assert!(!quotas.exceeds(site, 0, NOW));
+        assert!((0..5).all(|_| !Quotas::new(0).exceeds(site, 3, NOW)), "it counts nobody");
     }
 }

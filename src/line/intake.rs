@@ -12,12 +12,11 @@
 
 use super::board::{Board, Portion};
 use super::guard::{Noted, Repeats};
-use super::ledger::{self, Counts, Ledger, Names};
+use super::ledger::{self, Entry, Ledger};
 use super::persons::PersonsDoor;
 use crate::hit::clock::Hour;
-use crate::hit::outcome::Outcome;
-use crate::hit::record::Text;
-use crate::hit::site::SiteKey;
+use crate::hit::outcome::{Item, Outcome};
+use crate::hit::site::{SiteKey, SiteNumber};
 use crate::journal::frame::{self, Framed};
 use crate::journal::segment::Writer;
 use crate::rules::gate::Interaction;
@@ -36,9 +35,8 @@ use std::time::Duration;
 /// The worker's side: fills groups. Lives and dies on the worker's thread.
 pub struct Intake {
     filling: RefCell<Group>,
-    unwritten: RefCell<Counts>,
-    tallies: RefCell<Counts>,
-    names: RefCell<Names>,
+    /// How hits ended that have no frame yet: those without a row of the last 100 ms, those of groups that failed.
+    unwritten: RefCell<Vec<Entry>>,
     /// The room of a group that is done with, for the next.
     spare: RefCell<Group>,
     board: Arc<Board>,
@@ -66,6 +64,7 @@ pub struct Intake {
 
 /// A row whose person is on the way to the disk.
 struct Held {
+    site: SiteNumber,
     written: tokio::sync::oneshot::Receiver<bool>,
     framed: Framed,
     noted: Option<Noted>,
@@ -82,8 +81,8 @@ struct Group {
     /// Of rows that waited for their persons.
     fates: Vec<Rc<Fate>>,
     /// How hits of this group end that have no frame of their own, and those that do.
-    tallies: Counts,
-    stored: Counts,
+    tallies: Vec<Entry>,
+    stored: Vec<Entry>,
 }
 
 /// How a group ended, and who waits to know.
@@ -127,6 +126,8 @@ impl Journal {
     }
 }
 
+/// Of 24 bytes: 96 KiB, of 100 ms at 40,000 refusals a second.
+const UNWRITTEN_MIN: usize = 4 << 10;
 const GROUP_BYTES_MAX: usize = 8 << 20;
 /// A worker's turn hears each connection that is ready once: some ten, 10 µs each. The bytes end it sooner, as a rule.
 const ROUNDS_MAX: usize = 64;
@@ -142,8 +143,6 @@ impl Intake {
         Self {
             filling: RefCell::default(),
             unwritten: RefCell::default(),
-            tallies: RefCell::default(),
-            names: RefCell::default(),
             spare: RefCell::default(),
             board,
             portion: RefCell::new(Portion::new(hasher)),
@@ -175,10 +174,10 @@ impl Intake {
     }
 
     /// Sends a person off to the disk and holds the row until it is there. `None` where the hit fails at once.
-    pub fn append_after(&self, site: &SiteKey, person: Person, interaction: &Interaction<'_>, noted: Option<Noted>) -> Option<Ticket> {
-        let written = self.persons.as_ref()?.send(site.clone(), person)?;
+    pub fn append_after(&self, (number, site): (SiteNumber, &SiteKey), person: Person, interaction: &Interaction<'_>, noted: Option<Noted>) -> Option<Ticket> {
+        let written = self.persons.as_ref()?.send(*site, person)?;
         let fate = Rc::new(Fate::default());
-        self.held.borrow_mut().push_back(Held { written, framed: Framed::of(interaction), noted, fate: fate.clone() });
+        self.held.borrow_mut().push_back(Held { site: number, written, framed: Framed::of(interaction), noted, fate: fate.clone() });
         self.holding.set(self.holding.get() + 1);
         self.came.notify_one();
         Some(Ticket(fate))
@@ -186,7 +185,7 @@ impl Intake {
 
     /// Puts an interaction into the group being filled. `None` where the group is full: the disk is far
     /// behind, and the hit fails.
-    pub fn append(&self, site: &SiteKey, interaction: &Interaction<'_>, noted: Option<Noted>) -> Option<Ticket> {
+    pub fn append(&self, site: SiteNumber, interaction: &Interaction<'_>, noted: Option<Noted>) -> Option<Ticket> {
         let mut group = self.filling.borrow_mut();
         if group.frames.len() > GROUP_BYTES_MAX {
             return None;
@@ -198,19 +197,21 @@ impl Intake {
         self.count(&mut group);
         group.noted.extend(noted);
         let record = interaction.record();
-        ledger::add_stored(&mut group.stored, record, || site.shared());
+        group.stored.extend(Entry::of_stored(site, record));
         self.portion.borrow_mut().count(record);
         Some(Ticket(group.fate.clone()))
     }
 
     /// Counts a hit that ended without a row; written to the journal within 100 ms.
-    pub fn tally(&self, site: &SiteKey, hour: Hour, outcome: Outcome) {
-        ledger::add_to(&mut self.tallies.borrow_mut(), (site.as_str(), hour), (outcome, 1), || site.shared());
-    }
-
-    /// The same of a site by its name alone.
-    pub fn tally_named(&self, site: &str, hour: Hour, outcome: Outcome) {
-        ledger::add_to(&mut self.tallies.borrow_mut(), (site, hour), (outcome, 1), || self.names.borrow_mut().of(site));
+    pub fn tally(&self, site: SiteNumber, hour: Hour, outcome: Outcome) {
+        let mut unwritten = self.unwritten.borrow_mut();
+        if unwritten.len() == unwritten.capacity() {
+            // The room grows with those that are different, not with the hits.
+            ledger::add_up(&mut unwritten);
+            let different = unwritten.len();
+            unwritten.reserve(different.max(UNWRITTEN_MIN));
+        }
+        unwritten.push(Entry::one(site, hour, Item::Ended(outcome)));
     }
 
     /// Sends groups to the journal, one at a time, for as long as it lives. To be polled on the worker.
@@ -222,17 +223,17 @@ impl Intake {
     async fn pump_held(&self) {
         loop {
             let next = self.held.borrow_mut().pop_front();
-            let Some(Held { written, framed, noted, fate }) = next else {
+            let Some(Held { site, written, framed, noted, fate }) = next else {
                 self.came.notified().await;
                 continue;
             };
             let is_written = written.await.unwrap_or(false);
-            if !(is_written && self.let_in(&framed, noted, &fate)) {
+            if !(is_written && self.let_in(site, &framed, noted, &fate)) {
                 if let Some(noted) = noted {
                     self.repeats.settle(noted, false);
                 }
                 if let Some(record) = framed.record() {
-                    self.tally_named(record.text(Text::Site), record.received_at.hour(), Outcome::Failed);
+                    self.tally(site, record.received_at.hour(), Outcome::Failed);
                 }
                 fate.settle(false);
             }
@@ -241,7 +242,7 @@ impl Intake {
     }
 
     /// Whether the group being filled took a row that was held.
-    fn let_in(&self, framed: &Framed, noted: Option<Noted>, fate: &Rc<Fate>) -> bool {
+    fn let_in(&self, site: SiteNumber, framed: &Framed, noted: Option<Noted>, fate: &Rc<Fate>) -> bool {
         let mut group = self.filling.borrow_mut();
         let Some(record) = framed.record().filter(|_| group.frames.len() <= GROUP_BYTES_MAX) else { return false };
         if group.frames.is_empty() {
@@ -251,7 +252,7 @@ impl Intake {
         self.count(&mut group);
         group.noted.extend(noted);
         group.fates.push(fate.clone());
-        ledger::add_stored(&mut group.stored, &record, || self.names.borrow_mut().of(record.text(Text::Site)));
+        group.stored.extend(Entry::of_stored(site, &record));
         self.portion.borrow_mut().count(&record);
         true
     }
@@ -323,23 +324,25 @@ impl Intake {
     pub fn turn_in_tallies(&self) {
         self.portion.borrow_mut().hand_over(&self.board);
         let mut unwritten = self.unwritten.borrow_mut();
-        ledger::merge(&mut unwritten, &mut self.tallies.borrow_mut());
         if unwritten.is_empty() {
             return;
         }
+        ledger::add_up(&mut unwritten);
         let mut group = self.filling.borrow_mut();
-        for ((site, hour), account) in unwritten.iter() {
-            for (outcome, count) in Outcome::ALL.into_iter().zip(account.ends.0).filter(|(_, count)| *count > 0) {
-                frame::write_tally(site, *hour, outcome, count, &mut group.frames);
+        for Entry { site, hour, item, count } in unwritten.iter() {
+            match item {
+                Item::Ended(outcome) => frame::write_tally(self.ledger.name(*site), *hour, *outcome, *count, &mut group.frames),
+                // Only rows have something removed, and their frames say it.
+                Item::Removed(_) => {}
             }
         }
-        ledger::merge(&mut group.tallies, &mut unwritten);
+        group.tallies.append(&mut unwritten);
         self.wake.notify_one();
     }
 
     /// Whether nothing waits to be made durable.
     pub fn is_idle(&self) -> bool {
-        self.filling.borrow().frames.is_empty() && self.tallies.borrow().is_empty() && self.holding.get() == 0
+        self.filling.borrow().frames.is_empty() && self.unwritten.borrow().is_empty() && self.holding.get() == 0
     }
 
     /// Has the group being filled written for those who wait for it together: at once where the worker writes itself,
@@ -390,7 +393,7 @@ impl Intake {
     fn settle(&self, mut group: Group, segment: Option<u64>) {
         // The ledger before the reply: who asks after its answer finds itself counted.
         if let Some(segment) = segment {
-            self.ledger.add(segment, [&group.stored, &group.tallies]);
+            self.ledger.add(segment, group.stored.iter().chain(&group.tallies));
         }
         for noted in group.noted.drain(..) {
             self.repeats.settle(noted, segment.is_some());
@@ -413,7 +416,7 @@ impl Intake {
         if is_durable {
             self.portion.borrow_mut().hand_over_enough(&self.board);
             if self.is_failing.replace(false) {
-                self.ledger.show_unwritten(self.worker, Counts::new());
+                self.ledger.show_unwritten(self.worker, Vec::new());
                 tracing::info!(worker = self.worker, "the journal takes hits again");
             }
             return;
@@ -424,10 +427,10 @@ impl Intake {
         // What failed must not show: with it goes what the board was not told yet, a second's at most.
         self.portion.borrow_mut().drop_all();
         let mut unwritten = self.unwritten.borrow_mut();
-        ledger::merge(&mut unwritten, &mut group.tallies);
-        for ((site, hour), account) in &group.stored {
-            ledger::add_to(&mut unwritten, (site, *hour), (Outcome::Failed, account.ends.of(Outcome::Stored)), || site.clone());
-        }
+        unwritten.append(&mut group.tallies);
+        let stored = group.stored.drain(..).filter(|entry| entry.item == Item::Ended(Outcome::Stored));
+        unwritten.extend(stored.map(|entry| Entry { item: Item::Ended(Outcome::Failed), ..entry }));
+        ledger::add_up(&mut unwritten);
         self.ledger.show_unwritten(self.worker, unwritten.clone());
     }
 }
@@ -489,31 +492,41 @@ fn appended(writer: &mut Writer, frames: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fate, Held, Intake, Journal, Order, Ticket};
-    use crate::hit::outcome::Outcome;
+    use super::{Fate, Held, Intake, Journal, Order, Ticket, UNWRITTEN_MIN};
+    use crate::hit::clock::Hour;
+    use crate::hit::outcome::{Outcome, Reason};
     use crate::journal::frame::Framed;
     use crate::journal::segment::{Directory, Register, Writer};
     use crate::hit::sample::page_view;
+    use crate::hit::site::{Site, SiteNumber, Sites};
     use crate::line::guard::Repeats;
     use crate::line::ledger::Ledger;
     use hashbrown::DefaultHashBuilder;
+    use std::path::Path;
     use std::rc::Rc;
     use std::sync::mpsc::{Receiver, sync_channel};
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
     use tokio::sync::oneshot;
 
+    fn sites() -> (Arc<Ledger>, SiteNumber) {
+        let sites = vec![Site::sample()];
+        let ledger = Arc::new(Ledger::of(&sites));
+        let acme = Sites::new(sites).find("acme").map(|(number, _)| number);
+        (ledger, acme.unwrap())
+    }
+
     /// A worker of forty connections, of which nobody waits yet, and what its journal is asked to do.
     fn of_forty(linger: Duration) -> (Intake, Receiver<Order>) {
         let (sender, orders) = sync_channel(4);
-        let intake = Intake::new(0, Journal::There(sender), Arc::new(Repeats::new(1 << 20)), Arc::default(), Arc::default(), DefaultHashBuilder::default());
+        let intake = Intake::new(0, Journal::There(sender), Arc::new(Repeats::new(1 << 20)), sites().0, Arc::default(), DefaultHashBuilder::default());
         intake.connected().set(40);
         (Intake { linger, ..intake }, orders)
     }
 
     fn hit(intake: &Intake) -> Ticket {
         let fate = Rc::new(Fate::default());
-        assert!(intake.let_in(&Framed::of_record(&page_view(1, 1, 1, "/")), None, &fate));
+        assert!(intake.let_in(sites().1, &Framed::of_record(&page_view(1, 1, 1, "/")), None, &fate));
         Ticket(fate)
     }
 
@@ -584,17 +597,40 @@ mod tests {
         tokio::select! { () = intake.pump() => panic!("it never ends"), () = test => {} }
     }
 
+    /// A worker that writes its own journal.
+    fn of_own_journal(folder: &Path) -> (Intake, Arc<Ledger>, SiteNumber) {
+        let shelf = Arc::new(Directory::open(&folder.join("journal")).unwrap());
+        let register = Arc::new(Register::open(shelf, 1 << 30, 0).unwrap());
+        let (ledger, acme) = sites();
+        let journal = Journal::Here(Arc::new(Mutex::new(Writer::new(register, true))));
+        (Intake::new(0, journal, Arc::new(Repeats::new(1 << 20)), ledger.clone(), Arc::default(), DefaultHashBuilder::default()), ledger, acme)
+    }
+
+    #[test]
+    fn any_number_of_refusals_takes_the_room_of_the_different_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let (intake, ledger, acme) = of_own_journal(folder.path());
+        let refused = |at: usize| Outcome::Refused(Reason::ALL[at % 3]);
+        for at in 0..10 * UNWRITTEN_MIN {
+            intake.tally([acme, SiteNumber::UNKNOWN][at % 2], Hour(1 + at as i64 % 5), refused(at));
+        }
+        assert!(intake.unwritten.borrow().capacity() <= 2 * UNWRITTEN_MIN);
+        assert!(!intake.is_idle() && ledger.totals().is_empty());
+        intake.turn_in_tallies();
+        assert!(intake.write().is_none() && intake.is_idle());
+        let totals = ledger.totals();
+        let counted: Vec<u64> = ["acme", "-"].into_iter().flat_map(|site| (0..3).map(|at| totals[site].ends.of(refused(at))).collect::<Vec<_>>()).collect();
+        assert_eq!((counted.iter().sum::<u64>(), ledger.above(0).len()), (10 * UNWRITTEN_MIN as u64, 2 * 5));
+        assert!(counted.iter().all(|count| count.abs_diff(10 * UNWRITTEN_MIN as u64 / 6) <= 1), "{counted:?}");
+    }
+
     #[tokio::test]
     async fn a_row_waits_for_its_person_and_fails_with_it() {
         let folder = tempfile::tempdir().unwrap();
-        let shelf = Arc::new(Directory::open(&folder.path().join("journal")).unwrap());
-        let register = Arc::new(Register::open(shelf, 1 << 30, 0).unwrap());
-        let ledger = Arc::new(Ledger::default());
-        let journal = Journal::Here(Arc::new(Mutex::new(Writer::new(register, true))));
-        let intake = Intake::new(0, journal, Arc::new(Repeats::new(1 << 20)), ledger.clone(), Arc::default(), DefaultHashBuilder::default());
+        let (intake, ledger, acme) = of_own_journal(folder.path());
         let hold = |visitor: u8| {
             let ((done, written), fate) = (oneshot::channel(), Rc::new(Fate::default()));
-            intake.held.borrow_mut().push_back(Held { written, framed: Framed::of_record(&page_view(1, visitor, 1, "/")), noted: None, fate: fate.clone() });
+            intake.held.borrow_mut().push_back(Held { site: acme, written, framed: Framed::of_record(&page_view(1, visitor, 1, "/")), noted: None, fate: fate.clone() });
             intake.holding.set(intake.holding.get() + 1);
             intake.came.notify_one();
             (done, Ticket(fate))

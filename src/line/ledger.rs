@@ -1,63 +1,131 @@
 //! Owns the ledger's part in memory: how hits ended that the lake does not have yet.
 //!
 //! The ledger is `trends` where `dimension` is `outcome` or `scrubbed`, and what stands here on top of it. Counts come
-//! from frames that are durable in the journal, kept by segment, so that a reader who sees the lake at
+//! with frames that are durable in the journal, kept by segment, so that a reader who sees the lake at
 //! segment N adds the segments above N and is exact. Promises: what is counted here is what a replay
-//! after a crash would count. Never counts one hit twice, never holds anything of a visitor.
+//! after a crash would count. What this run counts it counts by the numbers of sites: of thousands of sites a hit finds
+//! its counts near. Holds 8 bytes for each site and item there is one of, in at most `SUMMED_MAX` segments: 10,000 sites
+//! of ten items are 800 KB a segment; of older ones, while the lake takes none, a line for each site and hour. Never
+//! counts one hit twice, never holds anything of a visitor.
 
+use super::sums::Sums;
 use crate::hit::clock::Hour;
-use crate::hit::outcome::{Account, Outcome};
+use crate::hit::outcome::{Account, Item, Outcome};
 use crate::hit::record::{Record, Text};
+use crate::hit::site::{Site, SiteNumber, UNKNOWN_SITE};
 use crate::journal::frame::Frame;
 use hashbrown::{Equivalent, HashMap, HashSet};
 use std::collections::BTreeMap;
-use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many hits of a site ended how in an hour, and what was removed from them.
-pub type Counts = HashMap<(Arc<str>, Hour), Account>;
-
 /// Counts by segment, for what the lake may not have yet.
-#[derive(Default)]
 pub struct Ledger {
+    /// By the numbers of sites.
+    names: Box<[Arc<str>]>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     /// Segments of this run.
-    segments: BTreeMap<u64, Counts>,
-    /// Segments that the last run left.
-    recalled: BTreeMap<u64, Counts>,
+    segments: BTreeMap<u64, Vec<(Hour, Sums)>>,
+    /// Segments that the last run left, and older ones of this run, which are among the totals.
+    older: BTreeMap<u64, Counts>,
     /// What could not be journaled yet, by worker: it will be, and shows meanwhile.
-    unwritten: BTreeMap<usize, Counts>,
+    unwritten: BTreeMap<usize, Vec<Entry>>,
     committed: u64,
     /// Since the start, for metrics, but for `segments`: a hit is added in one place.
-    totals: HashMap<Arc<str>, Account>,
+    totals: Sums,
 }
 
+/// What is to be added to the account of a site and hour.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    pub site: SiteNumber,
+    pub hour: Hour,
+    pub item: Item,
+    pub count: u64,
+}
+
+impl Entry {
+    pub const fn one(site: SiteNumber, hour: Hour, item: Item) -> Self {
+        Self { site, hour, item, count: 1 }
+    }
+
+    /// Of a row: that it is stored, and what was removed from it.
+    pub fn of_stored(site: SiteNumber, record: &Record<'_>) -> impl Iterator<Item = Self> + use<> {
+        let hour = record.received_at.hour();
+        let removed = record.scrubbed.kinds().map(move |(kind, count)| Self { site, hour, item: Item::Removed(kind), count });
+        std::iter::once(Self::one(site, hour, Item::Ended(Outcome::Stored))).chain(removed)
+    }
+
+    const fn key(&self) -> (SiteNumber, Hour, usize) {
+        (self.site, self.hour, self.item.index())
+    }
+}
+
+/// Makes one entry of those of the same item of an account.
+pub fn add_up(entries: &mut Vec<Entry>) {
+    entries.sort_unstable_by_key(Entry::key);
+    entries.dedup_by(|next, sum| {
+        let is_same = next.key() == sum.key();
+        sum.count += if is_same { next.count } else { 0 };
+        is_same
+    });
+}
+
+/// Segments in which the lake is waited for while it takes them: of some 20 seconds at 100,000 hits a second, twice over.
+const SUMMED_MAX: usize = 32;
+
 impl Ledger {
+    /// A ledger of the sites that `SiteNumber`s are of.
+    pub fn of(sites: &[Site]) -> Self {
+        let names = std::iter::once(UNKNOWN_SITE).chain(sites.iter().map(|site| site.key.as_str()));
+        Self { names: names.map(Arc::from).collect(), state: Mutex::default() }
+    }
+
+    /// A site's name in the ledger: its key, or that of no known site.
+    pub fn name(&self, site: SiteNumber) -> &str {
+        self.names.get(site.index()).map_or(UNKNOWN_SITE, |name| name)
+    }
+
     /// Adds durable counts of a segment.
-    pub fn add<'c>(&self, segment: u64, counts: impl IntoIterator<Item = &'c Counts>) {
+    pub fn add<'e>(&self, segment: u64, entries: impl IntoIterator<Item = &'e Entry>) {
         let mut state = self.lock();
         let there = state.segments.entry(segment).or_default();
-        for (key, account) in counts.into_iter().flatten() {
-            add(there, key, account);
+        for entry in entries {
+            let of_hour = match there.iter().rposition(|(hour, _)| *hour == entry.hour) {
+                Some(at) => &mut there[at].1,
+                None => &mut there.push_mut((entry.hour, Sums::default())).1,
+            };
+            of_hour.add(entry.site, entry.item, entry.count, self.names.len());
         }
+        if state.segments.len() > SUMMED_MAX {
+            self.put_by(&mut state);
+        }
+    }
+
+    /// Keeps the counts of the oldest segment by name: where the lake takes none for a day there are thousands.
+    #[cold]
+    fn put_by(&self, state: &mut State) {
+        let Some((segment, hours)) = state.segments.pop_first() else { return };
+        let older = state.older.entry(segment).or_default();
+        self.add_to(older, &hours);
+        hours.iter().for_each(|(_, sums)| state.totals.add_all(sums));
     }
 
     /// Adds counts of a segment that the last run left: the ledger has them, the totals since this start do not.
     pub fn recall(&self, segment: u64, mut counts: Counts) {
-        merge(self.lock().recalled.entry(segment).or_default(), &mut counts);
+        merge(self.lock().older.entry(segment).or_default(), &mut counts);
     }
 
     /// Shows the counts that a worker could not journal yet, in place of those it showed before.
-    pub fn show_unwritten(&self, worker: usize, counts: Counts) {
+    pub fn show_unwritten(&self, worker: usize, entries: Vec<Entry>) {
         let mut state = self.lock();
-        if counts.is_empty() {
+        if entries.is_empty() {
             state.unwritten.remove(&worker);
         } else {
-            state.unwritten.insert(worker, counts);
+            state.unwritten.insert(worker, entries);
         }
     }
 
@@ -65,12 +133,12 @@ impl Ledger {
     /// reader whose look at the lake is one commit old still finds the difference here.
     pub fn committed(&self, segment: u64) {
         let mut state = self.lock();
-        let State { segments, recalled, totals, committed, .. } = &mut *state;
+        let State { segments, older, totals, committed, .. } = &mut *state;
         let before = std::mem::replace(committed, segment);
-        recalled.retain(|number, _| *number > before);
-        segments.retain(|number, counts| {
+        older.retain(|number, _| *number > before);
+        segments.retain(|number, hours| {
             if *number <= before {
-                add_by_site(totals, counts);
+                hours.iter().for_each(|(_, sums)| totals.add_all(sums));
             }
             *number > before
         });
@@ -79,23 +147,43 @@ impl Ledger {
     /// What to add to the lake's own counts, as seen where its trends have this node up to `segment`.
     pub fn above(&self, segment: u64) -> Counts {
         let state = self.lock();
-        let mut sums = Counts::new();
-        let parts = state.recalled.range(segment + 1..).chain(state.segments.range(segment + 1..)).map(|(_, counts)| counts).chain(state.unwritten.values());
-        for (key, account) in parts.flatten() {
-            add(&mut sums, key, account);
+        let mut counts = Counts::new();
+        for ((name, hour), of_older) in state.older.range(segment + 1..).flat_map(|(_, counts)| counts) {
+            account(&mut counts, (name, *hour), || name.clone()).add(*of_older);
         }
-        sums
+        for (_, hours) in state.segments.range(segment + 1..) {
+            self.add_to(&mut counts, hours);
+        }
+        for entry in state.unwritten.values().flatten() {
+            self.account(&mut counts, entry.site.index(), entry.hour).count(entry.item, entry.count);
+        }
+        counts
     }
 
     /// How hits of each site ended since the start, and what was removed from them.
     pub fn totals(&self) -> BTreeMap<Arc<str>, Account> {
         let state = self.lock();
-        let mut totals = state.totals.clone();
-        for counts in state.segments.values() {
-            add_by_site(&mut totals, counts);
+        let mut accounts = vec![Account::default(); self.names.len()];
+        for sums in state.segments.values().flatten().map(|(_, sums)| sums).chain([&state.totals]) {
+            for (site, item, count) in sums.each() {
+                accounts[site].count(item, count);
+            }
         }
         drop(state);
-        totals.into_iter().collect()
+        self.names.iter().cloned().zip(accounts).filter(|(_, account)| *account != Account::default()).collect()
+    }
+
+    fn account<'c>(&self, counts: &'c mut Counts, site: usize, hour: Hour) -> &'c mut Account {
+        let name = &self.names[site];
+        account(counts, (name, hour), || name.clone())
+    }
+
+    fn add_to(&self, counts: &mut Counts, hours: &[(Hour, Sums)]) {
+        for (hour, sums) in hours {
+            for (site, item, count) in sums.each() {
+                self.account(counts, site, *hour).count(item, count);
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -104,28 +192,15 @@ impl Ledger {
     }
 }
 
-/// Adds to what belongs to `key`, which is copied only where it is new.
-fn add<K: Clone + Eq + Hash>(sums: &mut HashMap<K, Account>, key: &K, account: &Account) {
-    match sums.get_mut(key) {
-        Some(sum) => sum.add(*account),
-        None => {
-            sums.insert(key.clone(), *account);
-        }
-    }
-}
+/// How many hits of a site ended how in an hour, and what was removed from them.
+pub type Counts = HashMap<(Arc<str>, Hour), Account>;
 
-fn add_by_site(totals: &mut HashMap<Arc<str>, Account>, counts: &Counts) {
-    for ((site, _), account) in counts {
-        add(totals, site, account);
-    }
-}
-
-/// The names of sites, each made once: counts that come and go with every group share them.
+/// The names of sites, each made once: the counts of all segments share them.
 #[derive(Default)]
 pub struct Names(HashSet<Arc<str>>);
 
 impl Names {
-    pub fn of(&mut self, site: &str) -> Arc<str> {
+    fn of(&mut self, site: &str) -> Arc<str> {
         self.0.get_or_insert_with(site, |site| site.into()).clone()
     }
 }
@@ -133,24 +208,17 @@ impl Names {
 /// Counts a durable frame.
 pub fn count(frame: &Frame<'_>, counts: &mut Counts, names: &mut Names) {
     match frame {
-        Frame::Interaction(record) => add_stored(counts, record, || names.of(record.text(Text::Site))),
-        Frame::Tally { site, hour, outcome, count } => add_to(counts, (site, *hour), (*outcome, *count), || names.of(site)),
+        Frame::Interaction(record) => {
+            let site = record.text(Text::Site);
+            let account = account(counts, (site, record.received_at.hour()), || names.of(site));
+            account.count(Item::Ended(Outcome::Stored), 1);
+            account.scrubbed.add(record.scrubbed);
+        }
+        Frame::Tally { site, hour, outcome, count } => account(counts, (site, *hour), || names.of(site)).count(Item::Ended(*outcome), *count),
     }
 }
 
-/// Counts an interaction that is kept; `name` gives its site's, where this is the first of it.
-pub fn add_stored(counts: &mut Counts, record: &Record<'_>, name: impl FnOnce() -> Arc<str>) {
-    let account = account(counts, (record.text(Text::Site), record.received_at.hour()), name);
-    account.ends.0[Outcome::Stored.index()] += 1;
-    account.scrubbed.add(record.scrubbed);
-}
-
-/// Adds to the account of a site and hour.
-pub fn add_to(counts: &mut Counts, key: (&str, Hour), (outcome, count): (Outcome, u64), name: impl FnOnce() -> Arc<str>) {
-    account(counts, key, name).ends.0[outcome.index()] += count;
-}
-
-/// The account of a site and hour.
+/// The account of a site and hour; `name` gives its site's, where this is the first of it.
 fn account<'c>(counts: &'c mut Counts, (site, hour): (&str, Hour), name: impl FnOnce() -> Arc<str>) -> &'c mut Account {
     counts.raw_entry_mut().from_key(&Key(site, hour)).or_insert_with(|| ((name(), hour), Account::default())).1
 }
@@ -161,13 +229,12 @@ struct Key<'a>(&'a str, Hour);
 
 impl Equivalent<(Arc<str>, Hour)> for Key<'_> {
     fn equivalent(&self, key: &(Arc<str>, Hour)) -> bool {
-        // A known site's name lies in one place: where it is the same place, it is not read.
-        self.1 == key.1 && (std::ptr::eq(self.0, &raw const *key.0) || self.0 == &*key.0)
+        self.1 == key.1 && self.0 == &*key.0
     }
 }
 
-/// Adds all counts of `from`, which is empty afterwards, with room for as many.
-pub fn merge(into: &mut Counts, from: &mut Counts) {
+/// Adds all counts of `from`, which is empty afterwards.
+fn merge(into: &mut Counts, from: &mut Counts) {
     if into.is_empty() {
         std::mem::swap(into, from);
     }
@@ -178,25 +245,38 @@ pub fn merge(into: &mut Counts, from: &mut Counts) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counts, Ledger, add_to};
+    use super::{Entry, Ledger, SUMMED_MAX, add_up, count};
     use crate::hit::clock::Hour;
-    use crate::hit::outcome::Outcome;
+    use crate::hit::outcome::{Item, Outcome, Reason};
+    use crate::hit::scrubbed::Kind;
+    use crate::hit::site::{Site, SiteNumber, Sites};
+    use crate::journal::frame::Frame;
 
-    fn stored(count: u64) -> Counts {
-        let mut counts = Counts::new();
-        add_to(&mut counts, ("acme", Hour(1)), (Outcome::Stored, count), || "acme".into());
-        counts
+    const HOUR: Hour = Hour(1);
+
+    fn ledger() -> (Ledger, SiteNumber) {
+        let sites = [Site::sample()];
+        let (number, _) = Sites::new(sites.to_vec()).find("acme").unwrap();
+        (Ledger::of(&sites), number)
+    }
+
+    fn stored(site: SiteNumber, count: u64) -> Entry {
+        Entry { count, ..Entry::one(site, HOUR, Item::Ended(Outcome::Stored)) }
     }
 
     fn above(ledger: &Ledger, segment: u64) -> u64 {
         ledger.above(segment).values().map(|account| account.ends.of(Outcome::Stored)).sum()
     }
 
+    fn total(ledger: &Ledger) -> u64 {
+        ledger.totals().get("acme").map_or(0, |account| account.ends.of(Outcome::Stored))
+    }
+
     #[test]
     fn a_reader_behind_by_one_commit_still_adds_up() {
-        let ledger = Ledger::default();
+        let (ledger, acme) = ledger();
         for segment in 1..=3 {
-            ledger.add(segment, [&stored(1)]);
+            ledger.add(segment, [&stored(acme, 1)]);
         }
         assert_eq!(above(&ledger, 0), 3);
         ledger.committed(1);
@@ -207,24 +287,65 @@ mod tests {
 
     #[test]
     fn totals_are_of_this_run_whatever_the_lake_has() {
-        let ledger = Ledger::default();
-        ledger.recall(1, stored(7));
+        let (ledger, acme) = ledger();
+        let mut counts = super::Counts::new();
+        count(&Frame::Tally { site: "acme", hour: HOUR, outcome: Outcome::Stored, count: 7 }, &mut counts, &mut super::Names::default());
+        ledger.recall(1, counts);
         assert_eq!((above(&ledger, 0), ledger.totals().len()), (7, 0));
         for segment in 2..=6 {
-            ledger.add(segment, [&stored(1), &stored(2)]);
+            ledger.add(segment, [&stored(acme, 1), &stored(acme, 2)]);
             ledger.committed(segment - 1);
-            assert_eq!(ledger.totals()["acme"].ends.of(Outcome::Stored), 3 * (segment - 1));
+            assert_eq!(total(&ledger), 3 * (segment - 1));
         }
         assert_eq!((above(&ledger, 4), above(&ledger, 6)), (6, 0));
     }
 
     #[test]
+    fn while_the_lake_takes_none_nothing_is_lost_and_nothing_counted_twice() {
+        let (ledger, acme) = ledger();
+        let segments = 3 * SUMMED_MAX as u64;
+        for segment in 1..=segments {
+            // A worker that had nothing to do goes on with a segment that was put by.
+            ledger.add(segment, [&stored(acme, 1)]);
+            ledger.add(1, [&stored(acme, 1)]);
+        }
+        assert_eq!((above(&ledger, 0), above(&ledger, 1), total(&ledger)), (2 * segments, segments - 1, 2 * segments));
+        for segment in 1..=segments {
+            ledger.committed(segment);
+            assert_eq!((above(&ledger, segment), total(&ledger)), (segments - segment, 2 * segments));
+        }
+    }
+
+    #[test]
+    fn each_item_of_each_site_and_hour_is_counted_for_itself() {
+        let (ledger, acme) = ledger();
+        let of = |site, hour, item, count| Entry { count, ..Entry::one(site, Hour(hour), item) };
+        let refused = Outcome::Refused(Reason::NoConsent);
+        let mut entries = vec![
+            of(acme, 2, Item::Ended(refused), 1),
+            of(acme, 1, Item::Removed(Kind::Email), 2),
+            of(SiteNumber::UNKNOWN, 1, Item::Ended(Outcome::Refused(Reason::UnknownSite)), 4),
+            of(acme, 1, Item::Ended(refused), 8),
+            of(acme, 2, Item::Ended(refused), 16),
+        ];
+        ledger.add(1, &entries);
+        add_up(&mut entries);
+        assert_eq!(entries.len(), 4);
+        ledger.add(1, &entries);
+        let counts = ledger.above(0);
+        let of = |site: &str, hour| counts[&(site.into(), Hour(hour))];
+        assert_eq!((of("acme", 1).ends.of(refused), of("acme", 2).ends.of(refused), counts.len()), (16, 34, 3));
+        assert_eq!((of("acme", 1).scrubbed.of(Kind::Email), of("-", 1).ends.of(Outcome::Refused(Reason::UnknownSite))), (4, 8));
+        assert_eq!((ledger.totals()["acme"].ends.of(refused), ledger.name(acme), ledger.name(SiteNumber::UNKNOWN)), (50, "acme", "-"));
+    }
+
+    #[test]
     fn what_is_unwritten_shows_once() {
-        let ledger = Ledger::default();
-        ledger.show_unwritten(0, stored(2));
-        ledger.show_unwritten(0, stored(5));
+        let (ledger, acme) = ledger();
+        ledger.show_unwritten(0, vec![stored(acme, 2)]);
+        ledger.show_unwritten(0, vec![stored(acme, 5)]);
         assert_eq!(above(&ledger, 9), 5);
-        ledger.show_unwritten(0, Counts::new());
+        ledger.show_unwritten(0, Vec::new());
         assert_eq!(above(&ledger, 0), 0);
     }
 }

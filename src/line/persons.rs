@@ -19,7 +19,7 @@ pub fn keep_people(notes: &Receiver<Note>, writer: &PeopleWriter, suppressions: 
     while let Ok(first) = notes.recv() {
         let mut by_site: BTreeMap<SiteKey, Vec<Note>> = BTreeMap::new();
         for note in std::iter::once(first).chain(notes.try_iter().take(TOGETHER_MAX)) {
-            by_site.entry(note.site.clone()).or_default().push(note);
+            by_site.entry(note.site).or_default().push(note);
         }
         for (site, notes) in by_site {
             let (calls, waiting): (Vec<Person>, Vec<oneshot::Sender<bool>>) = notes.into_iter().map(|note| (note.person, note.done)).unzip();
@@ -98,7 +98,7 @@ mod tests {
         let suppressions = Suppressions::of_lines(Some(key), [line.as_bytes()].into_iter());
         let (door, notes) = door();
         let calls = [(&acme, person(1, &[Id([2; 16]), Id([3; 16])])), (&acme, person(2, &[])), (&other, person(1, &[])), (&acme, person(4, &[]))];
-        let mut fates: Vec<_> = calls.into_iter().map(|(site, person)| door.send(site.clone(), person).unwrap()).collect();
+        let mut fates: Vec<_> = calls.into_iter().map(|(site, person)| door.send(*site, person).unwrap()).collect();
         drop(door);
         keep_people(&notes, &writer, &tokio::sync::watch::channel(Arc::new(suppressions)).1);
         let told: Vec<bool> = fates.iter_mut().map(|fate| fate.try_recv().unwrap()).collect();

@@ -60,7 +60,7 @@ impl PeopleFile {
         file.by_ref().take(HEAD_LENGTH as u64).read_to_end(&mut head).map_err(failed)?;
         match Cipher::of_head(key, site, &head) {
             Some(cipher) => Ok(Self { path: path.to_owned(), cipher, file }),
-            None => Err(PeopleError::WrongKey { site: site.clone(), path: path.display().to_string() }),
+            None => Err(PeopleError::WrongKey { site: *site, path: path.display().to_string() }),
         }
     }
 

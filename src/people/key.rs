@@ -44,8 +44,8 @@ pub fn keys(sites: &[Site], data_dir: &Path, lake: &Path) -> Result<BTreeMap<Sit
     let mut keys = BTreeMap::new();
     for site in sites {
         if let Some(path) = &site.people_key {
-            let key = read(path, &[data_dir, lake]).map_err(|problem| KeyError { site: site.key.clone(), path: path.display().to_string(), problem })?;
-            keys.insert(site.key.clone(), key);
+            let key = read(path, &[data_dir, lake]).map_err(|problem| KeyError { site: site.key, path: path.display().to_string(), problem })?;
+            keys.insert(site.key, key);
         }
     }
     Ok(keys)

@@ -76,7 +76,7 @@ impl PeopleWriter {
     pub fn open(people: Arc<People>) -> Result<Self, PeopleError> {
         let mut shelves = BTreeMap::new();
         for site in people.sites() {
-            shelves.insert(site.clone(), Mutex::new(Shelf::open(&people, site)?));
+            shelves.insert(*site, Mutex::new(Shelf::open(&people, site)?));
         }
         Ok(Self { people, shelves })
     }

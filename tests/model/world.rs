@@ -13,10 +13,10 @@ use clearpixel::config::Config;
 use clearpixel::hit::clock::{Clock, Hour, Moment};
 use clearpixel::hit::draft::Draft;
 use clearpixel::hit::field::{Channel, ConsentSource, Id, IdentityMode, LegalBasis, Protocol, Regime};
-use clearpixel::hit::outcome::{Outcome, Reason};
+use clearpixel::hit::outcome::{Item, Outcome, Reason};
 use clearpixel::hit::record::Text;
 use clearpixel::hit::scrubbed::{Kind, Scrubbed};
-use clearpixel::hit::site::Site;
+use clearpixel::hit::site::{Site, SiteKey, SiteNumber, Sites};
 use clearpixel::journal::frame::{Frame, write_interaction, write_tally};
 use clearpixel::journal::replay::{replay, replay_segment};
 use clearpixel::journal::segment::{Register, Writer};
@@ -26,7 +26,7 @@ use clearpixel::lake::outcomes::{self, Outcomes};
 use clearpixel::lake::table::Table;
 use clearpixel::line::flush::{Figures, Flusher};
 use clearpixel::line::guard::{Memories, Repeats, Seen, Visits};
-use clearpixel::line::ledger::{self, Counts, Ledger, Names};
+use clearpixel::line::ledger::{Entry, Ledger};
 use clearpixel::rules::agent::Agent;
 use clearpixel::rules::echo::Echo;
 use clearpixel::rules::gate::{Facts, mint};
@@ -65,6 +65,18 @@ enum Told {
     Failed,
     /// The program was gone before it said anything, or its promise did not cover what happened.
     Nothing,
+}
+
+/// `acme`, and a site for each tally a world may send.
+static SITES: LazyLock<(Sites, Vec<Site>)> = LazyLock::new(|| {
+    let of_tally = |number: usize| Site { key: SiteKey::parse(&format!("t{number}")).unwrap(), ..SITE.clone() };
+    let sites: Vec<Site> = std::iter::once(SITE.clone()).chain((0..TALLIES_MAX).map(of_tally)).collect();
+    (Sites::new(sites.clone()), sites)
+});
+const TALLIES_MAX: usize = 2_000;
+
+fn number_of(site: &str) -> SiteNumber {
+    SITES.0.find(site).map(|(number, _)| number).unwrap()
 }
 
 /// One hit (`h…`) or one tally of `count` (`t…`, which is its site).
@@ -167,7 +179,7 @@ impl World {
         let Ok((_, highest)) = RUNTIME.block_on(lake.committed()) else { return false };
         let Ok(register) = Register::open(shelf, 1 << 30, u64::try_from(highest).unwrap()) else { return false };
         let register = Arc::new(register);
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Ledger::of(SITES.1.as_slice()));
         let flusher = Flusher {
             lake,
             register: register.clone(),
@@ -259,10 +271,13 @@ impl World {
         let appended = life.writers[writer].append(&group);
         let stopped = plan.has_stopped();
         if let Ok(segment) = &appended {
-            // As the journal's thread counts.
-            let mut counts = Counts::new();
-            replay(&group, |frame| ledger::count(frame, &mut counts, &mut Names::default()));
-            life.ledger.add(*segment, [&counts]);
+            // As the intake counts.
+            let mut entries = Vec::new();
+            replay(&group, |frame| match frame {
+                Frame::Interaction(record) => entries.extend(Entry::of_stored(number_of(record.text(Text::Site)), record)),
+                Frame::Tally { site, hour, outcome, count } => entries.push(Entry { count: *count, ..Entry::one(number_of(site), *hour, Item::Ended(*outcome)) }),
+            });
+            life.ledger.add(*segment, &entries);
             if writer == 0 {
                 let wrote = *self.segments.entry(*segment).or_insert(self.lives);
                 assert_eq!(wrote, self.lives, "segment {segment} was used twice");
