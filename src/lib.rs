@@ -89,7 +89,6 @@ pub mod line {
     pub mod flush;
     pub mod intake;
     pub mod ledger;
-    pub mod sums;
     pub mod board;
     pub mod guard;
     pub mod persons;
@@ -217,6 +216,7 @@ pub mod hit {
     pub mod claims;
     pub mod draft;
     pub mod site;
+    pub mod sums;
     pub mod outcome;
     pub mod scrubbed;
     pub mod field;

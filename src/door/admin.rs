@@ -20,7 +20,7 @@ use super::public::Peer;
 use crate::hit::clock::{Clock, Hour, Moment};
 use crate::hit::field::{Asker, Id};
 use crate::hit::outcome::{Account, Outcome, Reason};
-use crate::hit::site::{Site, SiteKey, UNKNOWN_SITE};
+use crate::hit::site::{Site, SiteKey, SiteNumber, UNKNOWN_SITE};
 use crate::journal::segment::Register;
 use crate::lake::audience::Audience;
 use crate::lake::outcomes::Outcomes;
@@ -162,22 +162,27 @@ impl Admin {
                 if caller != Caller::Operator && caller != Caller::Client(key) {
                     return whole(unauthorized());
                 }
-                let site = self.book.sites.find(key).map(|(_, site)| site);
-                if site.is_none() && *key != UNKNOWN_SITE {
+                let Some(number) = self.number_of(key) else {
                     return whole(respond::text(StatusCode::NOT_FOUND, "There is no such site here.\n"));
-                }
-                self.site_path(key, site, what, &query).await
+                };
+                self.site_path((key, number), what, &query).await
             }
             ["metrics"] => whole(unauthorized()),
             _ => whole(respond::text(StatusCode::NOT_FOUND, "There is nothing here.\n")),
         }
     }
 
-    async fn site_path(&self, key: &str, site: Option<&Site>, what: &str, query: &str) -> Reply {
-        match (what, site) {
-            ("ledger", _) => whole(self.ledger_reply(key, query).await),
-            ("live", Some(_)) => self.live(key),
-            ("trends", Some(_)) => whole(self.trends(key, query).await),
+    /// Also of the name under which the ledger has hits of no known site.
+    fn number_of(&self, key: &str) -> Option<SiteNumber> {
+        if key == UNKNOWN_SITE { Some(SiteNumber::UNKNOWN) } else { self.book.sites.find(key).map(|(number, _)| number) }
+    }
+
+    async fn site_path(&self, (key, number): (&str, SiteNumber), what: &str, query: &str) -> Reply {
+        let is_known = number != SiteNumber::UNKNOWN;
+        match what {
+            "ledger" => whole(self.ledger_reply((key, number), query).await),
+            "live" if is_known => self.live(key),
+            "trends" if is_known => whole(self.trends(key, query).await),
             _ => whole(respond::text(StatusCode::NOT_FOUND, "There is nothing here: live, trends, ledger, share or requests?\n")),
         }
     }
@@ -300,13 +305,13 @@ impl Admin {
         }
     }
 
-    async fn ledger_reply(&self, key: &str, query: &str) -> respond::Reply {
+    async fn ledger_reply(&self, (key, number): (&str, SiteNumber), query: &str) -> respond::Reply {
         let now = self.clock.now();
         let (from, to) = match period(query, now, 24 * 3_600) {
             Ok(period) => period,
             Err(message) => return respond::text(StatusCode::BAD_REQUEST, &message),
         };
-        match self.ledger(key, from, to).await {
+        match self.ledger((key, number), from, to).await {
             Ok(hours) => respond::json(StatusCode::OK, ledger_json(key, &hours)),
             Err(error) => {
                 tracing::warn!(%error, "the ledger could not be read from the lake");
@@ -316,7 +321,7 @@ impl Admin {
     }
 
     /// How the hits of a site ended, by hour: the lake's part and this node's own on top of it.
-    async fn ledger(&self, key: &str, from: Moment, to: Moment) -> Result<BTreeMap<Hour, Account>, crate::lake::table::TableError> {
+    async fn ledger(&self, (key, number): (&str, SiteNumber), from: Moment, to: Moment) -> Result<BTreeMap<Hour, Account>, crate::lake::table::TableError> {
         // An hour that has begun counts: to is moved up to the next full one.
         let (first, last) = (from.hour(), Hour(Moment(to.micros().saturating_sub(1)).hour().0 + 1));
         let seen = self.outcomes.lock().await.read(&self.lake, &self.node, first, last).await?;
@@ -324,8 +329,8 @@ impl Admin {
         for entry in seen.entries.iter().filter(|entry| &*entry.site == key) {
             hours.entry(entry.hour).or_default().add(entry.account);
         }
-        for ((site, hour), account) in self.ledger.above(u64::try_from(seen.committed).unwrap_or(0)) {
-            if &*site == key && hour >= first && hour < last {
+        for (hour, account) in self.ledger.above(number, u64::try_from(seen.committed).unwrap_or(0)) {
+            if hour >= first && hour < last {
                 hours.entry(hour).or_default().add(account);
             }
         }
@@ -375,7 +380,8 @@ impl Admin {
         let known = asked.as_deref().and_then(|key| sites.iter().find(|(known, _)| *known == key)).or(sites.first());
         let site = known.map_or(UNKNOWN_SITE, |(key, _)| *key);
         let now = self.clock.now();
-        let ledger = self.ledger(site, now.plus_seconds(-86_400), now).await.unwrap_or_default();
+        let number = self.number_of(site).unwrap_or(SiteNumber::UNKNOWN);
+        let ledger = self.ledger((site, number), now.plus_seconds(-86_400), now).await.unwrap_or_default();
         let ledger = ledger.into_iter().map(|(hour, account)| (hour, account.ends)).collect();
         let trends = self.page_views(site, now).await;
         let shown = dashboard::Shown { sites, site, board: self.board.view(site, now), ledger, trends, now };

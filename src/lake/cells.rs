@@ -20,13 +20,12 @@ pub struct Waiting {
     addends: Vec<Addend>,
     /// The number of each row's site and hour, and the row.
     site_hours: Vec<(u32, u32)>,
-    /// The places of each row's cells, or `NO_CELL`.
-    places: Vec<[u32; Dimension::ALL.len()]>,
+    places: Vec<Places>,
 }
 
 impl Waiting {
     /// Has a row of a site's hour wait, whose cells are known.
-    pub fn push(&mut self, site_hour: u32, addend: Addend, places: [u32; Dimension::ALL.len()]) {
+    pub fn push(&mut self, site_hour: u32, addend: Addend, places: Places) {
         // Never more than `WAITING_MAX`.
         self.site_hours.push((site_hour, self.addends.len() as u32));
         self.addends.push(addend);
@@ -56,13 +55,13 @@ impl Waiting {
                 }
                 let next = groups.peek().copied().unwrap_or_default();
                 for number in 0..AHEAD.min(next.len()) {
-                    for dimension in 0..Dimension::ALL.len() {
+                    for dimension in 0..NO_PLACES.len() {
                         fetch(cells, place_of(next, number, dimension));
                     }
                 }
             }
             settled += group.len();
-            for dimension in Dimension::ALL {
+            for dimension in Dimension::OF_INTERACTIONS {
                 for (number, (_, row)) in group.iter().enumerate() {
                     if asks_ahead {
                         fetch(cells, place_of(group, number + AHEAD, dimension as usize));
@@ -73,11 +72,7 @@ impl Waiting {
                     }
                     let Some(at) = place_of(group, number, dimension as usize) else { continue };
                     let (Some(cell), Some(addend)) = (cells.get_mut(at as usize), addends.get(*row as usize)) else { continue };
-                    if dimension == Dimension::Outcome {
-                        cell.interactions += 1;
-                    } else {
-                        grown += cell.add(*addend);
-                    }
+                    grown += cell.add(*addend);
                 }
             }
         }
@@ -143,7 +138,11 @@ impl Addend {
 /// Half of what `Option<u32>` takes.
 pub const NO_CELL: u32 = u32::MAX;
 
-/// 64 Ki rows: an addend of 16 bytes, 8 of its site's hour and 16 cells of 4 are 6 MiB. Of 1,000 sites some 60 rows each:
+/// Where the cells of a row are, in the order of `Dimension::OF_INTERACTIONS`.
+pub type Places = [u32; Dimension::OF_INTERACTIONS.len()];
+pub const NO_PLACES: Places = [NO_CELL; Dimension::OF_INTERACTIONS.len()];
+
+/// 64 Ki rows: an addend of 16 bytes, 8 of its site's hour and 14 cells of 4 are 5 MiB. Of 1,000 sites some 60 rows each:
 /// their cells come from memory once in 60 rows.
 pub const WAITING_MAX: usize = 64 << 10;
 

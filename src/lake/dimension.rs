@@ -3,7 +3,7 @@
 //! Promises: a value by text and a value by numbers are the same value, unless a number is `BEYOND`. Never counts.
 
 use super::vocabulary::{Ids, NONE, Word};
-use crate::hit::outcome::Outcome;
+use crate::hit::outcome::Item;
 use crate::hit::record::{Record, Text};
 
 /// What a row of `trends` counts by.
@@ -47,6 +47,32 @@ impl Dimension {
         Self::Scrubbed,
     ];
 
+    /// Those of the values that interactions have; the others are the ledger's.
+    pub const OF_INTERACTIONS: [Self; 14] = [
+        Self::All,
+        Self::Event,
+        Self::Page,
+        Self::EntryPage,
+        Self::Referrer,
+        Self::Source,
+        Self::Campaign,
+        Self::Country,
+        Self::Browser,
+        Self::Os,
+        Self::Device,
+        Self::Language,
+        Self::Target,
+        Self::Element,
+    ];
+
+    /// Where an item of the ledger stands, and its value there.
+    pub const fn of_item(item: Item) -> (Self, &'static str) {
+        match item {
+            Item::Ended(outcome) => (Self::Outcome, outcome.name()),
+            Item::Removed(kind) => (Self::Scrubbed, kind.name()),
+        }
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::All => "all",
@@ -76,9 +102,7 @@ impl Dimension {
     pub fn value<'a>(self, record: &'a Record<'_>) -> [&'a str; 2] {
         let one = |text| [record.text(text), ""];
         match self {
-            Self::All | Self::Scrubbed => ["", ""],
-            // A row is a hit that was stored.
-            Self::Outcome => [Outcome::Stored.name(), ""],
+            Self::All | Self::Outcome | Self::Scrubbed => ["", ""],
             Self::Event => one(Text::Event),
             Self::Page => [record.text(Text::PageHost), record.text(Text::PagePath)],
             Self::EntryPage if record.starts_visit => [record.text(Text::PageHost), record.text(Text::PagePath)],
@@ -101,8 +125,8 @@ impl Dimension {
     /// tell values apart.
     pub const fn numbers(self, record: &Record<'_>, ids: &Ids) -> Option<[u16; 2]> {
         let numbers = match self {
-            Self::All | Self::Outcome => [0, 0],
-            Self::Scrubbed => [NONE, 0],
+            Self::All => [0, 0],
+            Self::Outcome | Self::Scrubbed => [NONE, 0],
             Self::Event => [ids.text(Text::Event), 0],
             Self::Page => [ids.text(Text::PageHost), ids.text(Text::PagePath)],
             Self::EntryPage if record.starts_visit => [ids.text(Text::PageHost), ids.text(Text::PagePath)],

@@ -4,15 +4,16 @@
 //! frequent ones, the rest under `(other)`, so that totals stay whole. Holds 96 MiB, 192 at the very most, and says when
 //! it is full. Never holds a visitor's id.
 
-use super::cells::{Addend, Alone, Cell, NO_CELL, WAITING_MAX, Waiting, merged, sketch_bytes};
+use super::cells::{Addend, Alone, Cell, NO_CELL, NO_PLACES, WAITING_MAX, Waiting, merged, sketch_bytes};
 use super::columns::{TableName, arrow_schema};
 use super::dimension::Dimension;
 use super::known::{Known, Wanted};
 use super::values::{Texts, Values};
 use super::vocabulary::{BEYOND, Ids};
 use crate::hit::clock::{Day, Hour};
-use crate::hit::outcome::Outcome;
+use crate::hit::outcome::{Item, Outcome};
 use crate::hit::record::{Record, Text};
+use crate::hit::sums::Sums;
 use crate::journal::frame::Frame;
 use arrow::array::{ArrayRef, BinaryBuilder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder};
 use arrow::error::ArrowError;
@@ -31,6 +32,8 @@ pub struct Trends {
     /// Where each site's hour is in `hours`.
     sites: HashMap<Arc<str>, BTreeMap<Hour, u32>>,
     hours: Vec<Dimensions>,
+    /// What the ledger counts, by the places of sites' hours.
+    sums: Sums,
     texts: Texts,
     cells: Vec<Cell>,
     /// Places in `cells` that are nobody's.
@@ -41,8 +44,8 @@ pub struct Trends {
     held: usize,
 }
 
-/// The values of each dimension, in the order of `Dimension::ALL`.
-type Dimensions = [Values; Dimension::ALL.len()];
+/// The values of each dimension, in the order of `Dimension::OF_INTERACTIONS`.
+type Dimensions = [Values; Dimension::OF_INTERACTIONS.len()];
 
 /// Where the cells of an interaction may be; `None` where they have to be looked for by its texts.
 pub struct Sought(Option<SoughtCells>);
@@ -52,14 +55,14 @@ struct SoughtCells {
     site_hour: u32,
     at_hour: u32,
     /// Each dimension's cell, and whether its numbers say too little to be noted.
-    cells: [Option<(Wanted, bool)>; Dimension::ALL.len()],
+    cells: [Option<(Wanted, bool)>; Dimension::OF_INTERACTIONS.len()],
 }
 
-/// A row may make 16 sketches of two visitors each.
-const ROW_GROWTH_MAX: usize = Dimension::ALL.len() * sketch_bytes(2);
+/// A row may make 14 sketches of two visitors each.
+const ROW_GROWTH_MAX: usize = Dimension::OF_INTERACTIONS.len() * sketch_bytes(2);
 
 /// A dimension of a site's hour is cut to `VALUES_MAX` when it has grown to this: a value of which one row in
-/// 3,000 is stays in any case. 16 dimensions of 4,000 cells of some 200 bytes are 13 MB a site and hour.
+/// 3,000 is stays in any case. 14 dimensions of 4,000 cells of some 200 bytes are 11 MB a site and hour.
 const VALUES_HELD: usize = 4 * VALUES_MAX;
 
 /// 10,000 sites and hours with many values each are written in several turns, for rows of one key add up.
@@ -85,9 +88,9 @@ impl Trends {
         if site == BEYOND || hour != record.received_at.hour() {
             return Sought(None);
         }
-        let Self { known, sites, hours, .. } = self;
-        let (site_hour, at_hour) = known.site_hour(ids.epoch, site, hour, || place_of(sites, hours, record.text(Text::Site), hour));
-        let cells = Dimension::ALL.map(|dimension| {
+        let Self { known, sites, hours, held, .. } = self;
+        let (site_hour, at_hour) = known.site_hour(ids.epoch, site, hour, || place_of(sites, hours, held, record.text(Text::Site), hour));
+        let cells = Dimension::OF_INTERACTIONS.map(|dimension| {
             let numbers = dimension.numbers(record, ids)?;
             Some((self.known.seek(site_hour, dimension as u8, numbers), numbers.contains(&BEYOND)))
         });
@@ -98,10 +101,10 @@ impl Trends {
     #[inline(always)]
     pub fn count_sought(&mut self, record: &Record<'_>, Sought(sought): &Sought) {
         let Some(SoughtCells { site_hour, at_hour, cells }) = sought else { return self.count_record(record) };
-        self.count_scrubbed(record, *at_hour);
+        self.count_stored(record, *at_hour);
         let addend = Addend::of(record);
-        let mut places = [NO_CELL; Dimension::ALL.len()];
-        for ((place, cell), dimension) in places.iter_mut().zip(cells).zip(Dimension::ALL) {
+        let mut places = NO_PLACES;
+        for ((place, cell), dimension) in places.iter_mut().zip(cells).zip(Dimension::OF_INTERACTIONS) {
             let Some((wanted, is_beyond)) = *cell else { continue };
             let known = self.known.find(*site_hour, wanted);
             let Some(at) = known.or_else(|| self.look_up(record, *at_hour, dimension)) else { continue };
@@ -119,20 +122,16 @@ impl Trends {
 
     pub fn count_outcome(&mut self, site: &str, hour: Hour, outcome: Outcome, count: u64) {
         let at_hour = self.at_hour(site, hour);
-        self.add_up(at_hour, Dimension::Outcome, outcome.name(), count);
+        self.sums.add(at_hour as usize, Item::Ended(outcome), count);
     }
 
     fn count_record(&mut self, record: &Record<'_>) {
         // The ledger counts when a hit came; what is brought in from the past came now.
         let at_coming = self.at_hour(record.text(Text::Site), record.received_at.hour());
-        self.add_up(at_coming, Dimension::Outcome, Outcome::Stored.name(), 1);
-        self.count_scrubbed(record, at_coming);
+        self.count_stored(record, at_coming);
         let addend = Addend::of(record);
         let at_hour = self.at_hour(record.text(Text::Site), record.hour());
-        for dimension in Dimension::ALL {
-            if matches!(dimension, Dimension::Outcome | Dimension::Scrubbed) {
-                continue;
-            }
+        for dimension in Dimension::OF_INTERACTIONS {
             if let Some(at) = self.look_up(record, at_hour, dimension)
                 && let Some(cell) = self.cells.get_mut(at as usize)
             {
@@ -141,23 +140,17 @@ impl Trends {
         }
     }
 
-    /// Counts what was removed from a hit, in the hour in which it came.
-    fn count_scrubbed(&mut self, record: &Record<'_>, at_hour: u32) {
+    /// Counts a row as the ledger does, in the hour in which it came.
+    fn count_stored(&mut self, record: &Record<'_>, at_hour: u32) {
+        self.sums.add(at_hour as usize, Item::Ended(Outcome::Stored), 1);
         for (kind, count) in record.scrubbed.kinds() {
-            self.add_up(at_hour, Dimension::Scrubbed, kind.name(), count);
-        }
-    }
-
-    fn add_up(&mut self, at_hour: u32, dimension: Dimension, value: &str, count: u64) {
-        let at = self.cell(at_hour, dimension, value);
-        if let Some(cell) = self.cells.get_mut(at as usize) {
-            cell.interactions += i64::try_from(count).unwrap_or(i64::MAX);
+            self.sums.add(at_hour as usize, Item::Removed(kind), count);
         }
     }
 
     /// The place of a site's hour, made where it is missing.
     fn at_hour(&mut self, site: &str, hour: Hour) -> u32 {
-        place_of(&mut self.sites, &mut self.hours, site, hour)
+        place_of(&mut self.sites, &mut self.hours, &mut self.held, site, hour)
     }
 
     /// The place of the cell in which `record` counts in its hour, `None` where it has no value.
@@ -209,7 +202,7 @@ impl Trends {
 
     /// All rows, a batch a day, those of a site together and in them those of a dimension; nothing is held after that.
     pub fn take(&mut self) -> Result<Vec<(Day, RecordBatch)>, ArrowError> {
-        let Self { sites, mut hours, mut texts, mut cells, mut waiting, .. } = std::mem::take(self);
+        let Self { sites, mut hours, sums, mut texts, mut cells, mut waiting, .. } = std::mem::take(self);
         waiting.settle(&mut cells);
         let mut days: BTreeMap<Day, Rows> = BTreeMap::new();
         // The same few visitors are alone in many cells of their site.
@@ -218,7 +211,7 @@ impl Trends {
         sites.sort_by(|left, right| left.0.cmp(&right.0));
         for (site, of_site) in sites {
             alone.clear();
-            for dimension in Dimension::ALL {
+            for dimension in Dimension::OF_INTERACTIONS {
                 for (hour, at) in &of_site {
                     let Some(dimensions) = hours.get_mut(*at as usize) else { continue };
                     let mut values = std::mem::take(&mut dimensions[dimension as usize]);
@@ -230,10 +223,17 @@ impl Trends {
                     let rows = days.entry(hour.day()).or_default();
                     for (value, cell) in values {
                         if let Some(cell) = cells.get(cell as usize) {
-                            rows.push(&site, *hour, dimension, value, cell, &mut alone);
+                            rows.push(&site, *hour, (dimension, value), cell, &mut alone);
                         }
                     }
                 }
+            }
+            let items = of_site.iter().flat_map(|(hour, at)| sums.of(*at as usize).map(|(item, count)| (Dimension::of_item(item), *hour, count)));
+            let mut items: Vec<_> = items.collect();
+            items.sort_unstable();
+            for (value, hour, count) in items {
+                let cell = Cell { interactions: i64::try_from(count).unwrap_or(i64::MAX), ..Cell::default() };
+                days.entry(hour.day()).or_default().push(&site, hour, value, &cell, &mut alone);
             }
         }
         days.into_iter().map(|(day, rows)| Ok((day, rows.finish()?))).collect()
@@ -241,8 +241,9 @@ impl Trends {
 }
 
 /// The place of a site's hour, made where it is missing.
-fn place_of(sites: &mut HashMap<Arc<str>, BTreeMap<Hour, u32>>, hours: &mut Vec<Dimensions>, site: &str, hour: Hour) -> u32 {
+fn place_of(sites: &mut HashMap<Arc<str>, BTreeMap<Hour, u32>>, hours: &mut Vec<Dimensions>, held: &mut usize, site: &str, hour: Hour) -> u32 {
     *sites.entry_ref(site).or_default().entry(hour).or_insert_with(|| {
+        *held += HOUR_BYTES;
         hours.push(Dimensions::default());
         u32::try_from(hours.len() - 1).unwrap_or(u32::MAX)
     })
@@ -282,6 +283,10 @@ fn cut(values: &mut Values, texts: &mut Texts, cells: &mut [Cell], free: &mut Ve
 /// is as well, and by numbers (8) in one that is a quarter full.
 const CELL_BYTES: usize = 2 * 48 + 2 * 13 + 4 * 8;
 
+/// A site's hour (448 bytes) in a list that is half full at the least, some 160 bytes of its place by name and of its site,
+/// and the counts of ten items.
+const HOUR_BYTES: usize = 2 * size_of::<Dimensions>() + 160 + 10 * 16;
+
 #[derive(Default)]
 struct Rows {
     site: StringBuilder,
@@ -296,7 +301,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn push(&mut self, site: &str, hour: Hour, dimension: Dimension, value: &str, cell: &Cell, alone: &mut Alone) {
+    fn push(&mut self, site: &str, hour: Hour, (dimension, value): (Dimension, &str), cell: &Cell, alone: &mut Alone) {
         self.site.append_value(site);
         self.hour.append_value(hour.start().micros());
         self.dimension.append_value(dimension.name());
@@ -326,7 +331,7 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dimension, OTHER, Trends, VALUES_MAX};
+    use super::{Dimension, HELD_MAX, HOUR_BYTES, OTHER, Trends, VALUES_MAX};
     use crate::hit::clock::Hour;
     use crate::hit::outcome::{Outcome, Reason};
     use crate::hit::record::{Number, Text};
@@ -341,7 +346,8 @@ mod tests {
         let mut trends = Trends::default();
         for page in 0..VALUES_MAX as u64 + 500 {
             let at_hour = trends.at_hour("acme", Hour(1));
-            trends.add_up(at_hour, Dimension::Page, &format!("/p{page}"), if page < 10 { 100 } else { 1 });
+            let cell = trends.cell(at_hour, Dimension::Page, &format!("/p{page}"));
+            trends.cells[cell as usize].interactions += if page < 10 { 100 } else { 1 };
         }
         let days = trends.take().unwrap();
         let batch = &days[0].1;
@@ -424,6 +430,12 @@ mod tests {
         }
         assert!(row < 1_000_000);
         assert!(!trends.take().unwrap().is_empty() && trends.is_empty() && !trends.is_full());
+        let mut hour = 0;
+        while !trends.is_full() {
+            trends.count_outcome("acme", Hour(hour), Outcome::Stored, 1);
+            hour += 1;
+        }
+        assert_eq!(hour, HELD_MAX.div_ceil(HOUR_BYTES) as i64, "an hour takes room, however few it has");
     }
 
     #[test]

@@ -251,6 +251,7 @@ mod tests {
     use super::{Figures, Flusher, READERS_MAX};
     use crate::hit::clock::{Clock, Hour};
     use crate::hit::outcome::{Outcome, Reason};
+    use crate::hit::site::{Site, Sites};
     use crate::hit::sample::page_view;
     use crate::journal::frame::{Framed, write_tally};
     use crate::journal::segment::{Directory, Register, Sealed, SegmentFile, Shelf, Writer};
@@ -269,7 +270,7 @@ mod tests {
         let lake = Lake::open(&data.join("lake"), "node").await.unwrap();
         let highest = lake.committed().await.unwrap().1.unsigned_abs();
         let register = Arc::new(Register::open(shelf, 1 << 30, highest).unwrap());
-        Flusher { lake, register, journals: Vec::new(), ledger: Arc::new(Ledger::of(&[])), figures: Arc::new(Figures::default()), clock: Clock::system() }
+        Flusher { lake, register, journals: Vec::new(), ledger: Arc::new(Ledger::of(&[Site::sample()])), figures: Arc::new(Figures::default()), clock: Clock::system() }
     }
 
     /// Segments of two rows and three refused hits each; the last ends in a write that was cut short.
@@ -295,7 +296,9 @@ mod tests {
     }
 
     fn counted(flusher: &Flusher, above: u64) -> (u64, u64) {
-        let counts = flusher.ledger.above(above);
+        let sites = Sites::new(vec![Site::sample()]);
+        let (acme, _) = sites.find("acme").unwrap();
+        let counts = flusher.ledger.above(acme, above);
         let of = |outcome| counts.values().map(|account| account.ends.of(outcome)).sum();
         (of(Outcome::Stored), of(Outcome::Refused(Reason::NoConsent)))
     }

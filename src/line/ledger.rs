@@ -8,11 +8,11 @@
 //! of ten items are 800 KB a segment; of older ones, while the lake takes none, a line for each site and hour. Never
 //! counts one hit twice, never holds anything of a visitor.
 
-use super::sums::Sums;
 use crate::hit::clock::Hour;
 use crate::hit::outcome::{Account, Item, Outcome};
 use crate::hit::record::{Record, Text};
 use crate::hit::site::{Site, SiteNumber, UNKNOWN_SITE};
+use crate::hit::sums::Sums;
 use crate::journal::frame::Frame;
 use hashbrown::{Equivalent, HashMap, HashSet};
 use std::collections::BTreeMap;
@@ -98,7 +98,7 @@ impl Ledger {
                 Some(at) => &mut there[at].1,
                 None => &mut there.push_mut((entry.hour, Sums::default())).1,
             };
-            of_hour.add(entry.site, entry.item, entry.count, self.names.len());
+            of_hour.add(entry.site.index(), entry.item, entry.count);
         }
         if state.segments.len() > SUMMED_MAX {
             self.put_by(&mut state);
@@ -110,8 +110,13 @@ impl Ledger {
     fn put_by(&self, state: &mut State) {
         let Some((segment, hours)) = state.segments.pop_first() else { return };
         let older = state.older.entry(segment).or_default();
-        self.add_to(older, &hours);
-        hours.iter().for_each(|(_, sums)| state.totals.add_all(sums));
+        for (hour, sums) in &hours {
+            for (site, item, count) in sums.each() {
+                let name = &self.names[site];
+                account(older, (name, *hour), || name.clone()).count(item, count);
+            }
+            state.totals.add_all(sums);
+        }
     }
 
     /// Adds counts of a segment that the last run left: the ledger has them, the totals since this start do not.
@@ -144,20 +149,24 @@ impl Ledger {
         });
     }
 
-    /// What to add to the lake's own counts, as seen where its trends have this node up to `segment`.
-    pub fn above(&self, segment: u64) -> Counts {
-        let state = self.lock();
-        let mut counts = Counts::new();
-        for ((name, hour), of_older) in state.older.range(segment + 1..).flat_map(|(_, counts)| counts) {
-            account(&mut counts, (name, *hour), || name.clone()).add(*of_older);
+    /// What to add to the lake's own counts of a site, as seen where its trends have this node up to `segment`.
+    pub fn above(&self, site: SiteNumber, segment: u64) -> BTreeMap<Hour, Account> {
+        let (state, name) = (self.lock(), self.name(site));
+        let mut hours: BTreeMap<Hour, Account> = BTreeMap::new();
+        for ((of, hour), account) in state.older.range(segment + 1..).flat_map(|(_, counts)| counts) {
+            if **of == *name {
+                hours.entry(*hour).or_default().add(*account);
+            }
         }
-        for (_, hours) in state.segments.range(segment + 1..) {
-            self.add_to(&mut counts, hours);
+        for (hour, sums) in state.segments.range(segment + 1..).flat_map(|(_, hours)| hours) {
+            for (item, count) in sums.of(site.index()) {
+                hours.entry(*hour).or_default().count(item, count);
+            }
         }
-        for entry in state.unwritten.values().flatten() {
-            self.account(&mut counts, entry.site.index(), entry.hour).count(entry.item, entry.count);
+        for entry in state.unwritten.values().flatten().filter(|entry| entry.site == site) {
+            hours.entry(entry.hour).or_default().count(entry.item, entry.count);
         }
-        counts
+        hours
     }
 
     /// How hits of each site ended since the start, and what was removed from them.
@@ -171,19 +180,6 @@ impl Ledger {
         }
         drop(state);
         self.names.iter().cloned().zip(accounts).filter(|(_, account)| *account != Account::default()).collect()
-    }
-
-    fn account<'c>(&self, counts: &'c mut Counts, site: usize, hour: Hour) -> &'c mut Account {
-        let name = &self.names[site];
-        account(counts, (name, hour), || name.clone())
-    }
-
-    fn add_to(&self, counts: &mut Counts, hours: &[(Hour, Sums)]) {
-        for (hour, sums) in hours {
-            for (site, item, count) in sums.each() {
-                self.account(counts, site, *hour).count(item, count);
-            }
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -254,7 +250,7 @@ mod tests {
 
     const HOUR: Hour = Hour(1);
 
-    fn ledger() -> (Ledger, SiteNumber) {
+    fn ledger_and_acme() -> (Ledger, SiteNumber) {
         let sites = [Site::sample()];
         let (number, _) = Sites::new(sites.to_vec()).find("acme").unwrap();
         (Ledger::of(&sites), number)
@@ -265,7 +261,7 @@ mod tests {
     }
 
     fn above(ledger: &Ledger, segment: u64) -> u64 {
-        ledger.above(segment).values().map(|account| account.ends.of(Outcome::Stored)).sum()
+        ledger.above(ledger_and_acme().1, segment).values().map(|account| account.ends.of(Outcome::Stored)).sum()
     }
 
     fn total(ledger: &Ledger) -> u64 {
@@ -274,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_reader_behind_by_one_commit_still_adds_up() {
-        let (ledger, acme) = ledger();
+        let (ledger, acme) = ledger_and_acme();
         for segment in 1..=3 {
             ledger.add(segment, [&stored(acme, 1)]);
         }
@@ -287,7 +283,7 @@ mod tests {
 
     #[test]
     fn totals_are_of_this_run_whatever_the_lake_has() {
-        let (ledger, acme) = ledger();
+        let (ledger, acme) = ledger_and_acme();
         let mut counts = super::Counts::new();
         count(&Frame::Tally { site: "acme", hour: HOUR, outcome: Outcome::Stored, count: 7 }, &mut counts, &mut super::Names::default());
         ledger.recall(1, counts);
@@ -302,7 +298,7 @@ mod tests {
 
     #[test]
     fn while_the_lake_takes_none_nothing_is_lost_and_nothing_counted_twice() {
-        let (ledger, acme) = ledger();
+        let (ledger, acme) = ledger_and_acme();
         let segments = 3 * SUMMED_MAX as u64;
         for segment in 1..=segments {
             // A worker that had nothing to do goes on with a segment that was put by.
@@ -318,7 +314,7 @@ mod tests {
 
     #[test]
     fn each_item_of_each_site_and_hour_is_counted_for_itself() {
-        let (ledger, acme) = ledger();
+        let (ledger, acme) = ledger_and_acme();
         let of = |site, hour, item, count| Entry { count, ..Entry::one(site, Hour(hour), item) };
         let refused = Outcome::Refused(Reason::NoConsent);
         let mut entries = vec![
@@ -332,16 +328,15 @@ mod tests {
         add_up(&mut entries);
         assert_eq!(entries.len(), 4);
         ledger.add(1, &entries);
-        let counts = ledger.above(0);
-        let of = |site: &str, hour| counts[&(site.into(), Hour(hour))];
-        assert_eq!((of("acme", 1).ends.of(refused), of("acme", 2).ends.of(refused), counts.len()), (16, 34, 3));
-        assert_eq!((of("acme", 1).scrubbed.of(Kind::Email), of("-", 1).ends.of(Outcome::Refused(Reason::UnknownSite))), (4, 8));
+        let (of_acme, of_none) = (ledger.above(acme, 0), ledger.above(SiteNumber::UNKNOWN, 0));
+        assert_eq!((of_acme[&Hour(1)].ends.of(refused), of_acme[&Hour(2)].ends.of(refused), of_acme.len()), (16, 34, 2));
+        assert_eq!((of_acme[&Hour(1)].scrubbed.of(Kind::Email), of_none[&Hour(1)].ends.of(Outcome::Refused(Reason::UnknownSite)), of_none.len()), (4, 8, 1));
         assert_eq!((ledger.totals()["acme"].ends.of(refused), ledger.name(acme), ledger.name(SiteNumber::UNKNOWN)), (50, "acme", "-"));
     }
 
     #[test]
     fn what_is_unwritten_shows_once() {
-        let (ledger, acme) = ledger();
+        let (ledger, acme) = ledger_and_acme();
         ledger.show_unwritten(0, vec![stored(acme, 2)]);
         ledger.show_unwritten(0, vec![stored(acme, 5)]);
         assert_eq!(above(&ledger, 9), 5);

@@ -13,7 +13,7 @@ use clearpixel::config::Config;
 use clearpixel::hit::clock::{Clock, Hour, Moment};
 use clearpixel::hit::draft::Draft;
 use clearpixel::hit::field::{Channel, ConsentSource, Id, IdentityMode, LegalBasis, Protocol, Regime};
-use clearpixel::hit::outcome::{Item, Outcome, Reason};
+use clearpixel::hit::outcome::{Account, Item, Outcome, Reason};
 use clearpixel::hit::record::Text;
 use clearpixel::hit::scrubbed::{Kind, Scrubbed};
 use clearpixel::hit::site::{Site, SiteKey, SiteNumber, Sites};
@@ -334,7 +334,7 @@ impl World {
         }
         let seen = self.outcomes();
         there.extend(seen.entries.iter().map(|entry| entry.site.to_string()));
-        there.extend(life.ledger.above(u64::try_from(seen.committed).unwrap()).into_keys().map(|(site, _)| site.to_string()));
+        there.extend(self.sent.keys().filter(|name| name.starts_with('t') && !self.above(&seen, name).is_empty()).cloned());
         for (name, sent) in &mut self.sent {
             let is_there = there.contains(name);
             match sent.told {
@@ -374,12 +374,15 @@ impl World {
 
     /// The lake's ledger and what is above it are what was acknowledged, at any moment of a life.
     fn check_ledger(&self) {
-        let Some(life) = &self.life else { return };
+        if self.life.is_none() {
+            return;
+        }
         let seen = self.outcomes();
-        let above = life.ledger.above(u64::try_from(seen.committed).unwrap());
+        let sites = self.sent.keys().map(String::as_str).filter(|name| name.starts_with('t')).chain(["acme"]);
+        let above: Vec<Account> = sites.flat_map(|site| self.above(&seen, site)).collect();
         let ended = |outcome: Outcome| {
             let lake: u64 = seen.entries.iter().map(|entry| entry.account.ends.of(outcome)).sum();
-            lake + above.values().map(|account| account.ends.of(outcome)).sum::<u64>()
+            lake + above.iter().map(|account| account.ends.of(outcome)).sum::<u64>()
         };
         let told = |mark: char| {
             let sent = self.sent.iter().filter(|(name, sent)| name.starts_with(mark) && matches!(sent.told, Told::Stored | Told::Written));
@@ -387,10 +390,16 @@ impl World {
         };
         assert_eq!((ended(Outcome::Stored), ended(ENDED)), (told('h'), told('t')), "the ledger does not balance");
         let mut scrubbed = Scrubbed::default();
-        seen.entries.iter().map(|entry| entry.account.scrubbed).chain(above.values().map(|account| account.scrubbed)).for_each(|part| scrubbed.add(part));
+        seen.entries.iter().map(|entry| entry.account.scrubbed).chain(above.iter().map(|account| account.scrubbed)).for_each(|part| scrubbed.add(part));
         for (kind, count) in REMOVED_FROM_A_HIT {
             assert_eq!(scrubbed.of(kind), count * told('h'), "what was removed is counted wrong: {}", kind.name());
         }
+    }
+
+    /// What the ledger adds to the lake's counts of a site.
+    fn above(&self, seen: &outcomes::Seen, site: &str) -> Vec<Account> {
+        let committed = u64::try_from(seen.committed).unwrap();
+        self.life.iter().flat_map(|life| life.ledger.above(number_of(site), committed).into_values()).collect()
     }
 
     /// How hits ended, as the lake has it.
