@@ -33,8 +33,13 @@ impl SiteKey {
         Some(Self { bytes, length: u8::try_from(text.len()).ok()? })
     }
 
+    /// The text. Looked through each time: who has no need of a text asks for its bytes.
     pub fn as_str(&self) -> &str {
-        self.bytes.get(..usize::from(self.length)).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default()
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
 }
 

@@ -113,7 +113,7 @@ fn clear(number: u32, first: u32, length: usize) -> [u8; 12] {
 
 fn derive(key: &PeopleKey, site: &SiteKey, said: &[u8]) -> io::Result<LessSafeKey> {
     let secret = Salt::new(HKDF_SHA256, said).extract(&key.0);
-    let info = [b"clearpixel people ".as_slice(), site.as_str().as_bytes()];
+    let info = [b"clearpixel people ".as_slice(), site.as_bytes()];
     let expanded = secret.expand(&info, &CHACHA20_POLY1305).map_err(|_| broken())?;
     Ok(LessSafeKey::new(UnboundKey::from(expanded)))
 }

@@ -65,7 +65,7 @@ pub fn read<'a>(headers: &[&'a [u8]], site: &SiteKey, now: Moment) -> Findings<'
 
 fn note<'a>(findings: &mut Findings<'a>, own: &[u8], value: &'a [u8], site: &SiteKey, now: Moment) {
     let (kind, key) = own.iter().position(|byte| *byte == b'.').map_or((own, None), |at| (&own[..at], Some(&own[at + 1..])));
-    let for_site = key == Some(site.as_str().as_bytes());
+    let for_site = key == Some(site.as_bytes());
     // An opt-out's name may differ in case and its value be anything but `0`: read to refuse.
     if kind.eq_ignore_ascii_case(b"optout") && (key.is_none() || for_site) && value != b"0" {
         findings.opted_out_here |= for_site;

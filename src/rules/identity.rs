@@ -42,7 +42,7 @@ impl SigningKey {
     /// The id of a visitor whom the sender names itself, by a name of one kind (a device, a person, a caller):
     /// the name cannot be had back without this key, which stays with the collector.
     pub fn pseudonym(&self, site: &SiteKey, kind: &str, name: &str) -> Id {
-        self.0.hash(&[b"pseudonym", site.as_str().as_bytes(), kind.as_bytes(), name.as_bytes()])
+        self.0.hash(&[b"pseudonym", site.as_bytes(), kind.as_bytes(), name.as_bytes()])
     }
 
     /// A token for forms that loosen a choice: bound to the site, good for today and yesterday.
@@ -56,7 +56,7 @@ impl SigningKey {
     }
 
     fn mac(&self, site: &SiteKey, visitor: Id) -> Id {
-        self.0.hash(&[b"visitor", site.as_str().as_bytes(), &visitor.0])
+        self.0.hash(&[b"visitor", site.as_bytes(), &visitor.0])
     }
 }
 
@@ -94,7 +94,7 @@ impl Drop for DailySalt {
 /// The id of one who is counted for a day and not remembered: from the truncated network and the
 /// user agent, under that day's salt.
 pub fn daily(salt: &DailySalt, site: &SiteKey, day: Day, network: &str, user_agent: &[u8]) -> Id {
-    keyed_hash(&salt.0, &[b"daily", site.as_str().as_bytes(), &day.0.to_le_bytes(), network.as_bytes(), user_agent])
+    keyed_hash(&salt.0, &[b"daily", site.as_bytes(), &day.0.to_le_bytes(), network.as_bytes(), user_agent])
 }
 
 /// The id of the visit that `visitor` began at `start_minute`: the first 16 bytes of a SHA-256 of fields that are
