@@ -47,23 +47,16 @@ impl Dimension {
         Self::Scrubbed,
     ];
 
-    /// Those of the values that interactions have; the others are the ledger's.
-    pub const OF_INTERACTIONS: [Self; 14] = [
-        Self::All,
-        Self::Event,
-        Self::Page,
-        Self::EntryPage,
-        Self::Referrer,
-        Self::Source,
-        Self::Campaign,
-        Self::Country,
-        Self::Browser,
-        Self::Os,
-        Self::Device,
-        Self::Language,
-        Self::Target,
-        Self::Element,
-    ];
+    /// Those of the values that interactions have; the two behind them are the ledger's.
+    pub const OF_INTERACTIONS: [Self; Self::Outcome as usize] = {
+        let mut first = [Self::All; Self::Outcome as usize];
+        let mut at = 0;
+        while at < first.len() {
+            first[at] = Self::ALL[at];
+            at += 1;
+        }
+        first
+    };
 
     /// Where an item of the ledger stands, and its value there.
     pub const fn of_item(item: Item) -> (Self, &'static str) {

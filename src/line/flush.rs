@@ -72,7 +72,8 @@ impl Flusher {
         self.seal_all();
         let now = self.clock.now();
         let mut whole = Loaded::default();
-        for slice in self.register.ready().chunks(SEGMENTS_A_COMMIT) {
+        let ready = self.register.ready();
+        for slice in ready.chunks(SEGMENTS_A_COMMIT) {
             if !goes_on() {
                 return Ok(None);
             }
@@ -84,6 +85,7 @@ impl Flusher {
                 }
                 Err(error) => {
                     self.figures.failures.fetch_add(1, Ordering::Relaxed);
+                    self.ledger.put_by(ready.last().map_or(0, |last| last.sequence));
                     return Err(error);
                 }
             }
